@@ -1,0 +1,12 @@
+"""Beating-heart phantoms: apical four-chamber echocardiograms with known truth, from a seed.
+
+    parameters = sample_parameters(seed=0, index=7)
+    phantom = render(parameters)          # frames, masks, long axis, volumes, ED, ES, LVEF
+    write_dataset("phantoms", num_videos=100, seed=0)   # EchoNet-Dynamic's layout
+"""
+
+from data_prep.phantom.dataset import write_dataset
+from data_prep.phantom.parameters import PhantomParameters, sample_parameters
+from data_prep.phantom.render import Phantom, render
+
+__all__ = ["Phantom", "PhantomParameters", "render", "sample_parameters", "write_dataset"]

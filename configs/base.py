@@ -1,0 +1,98 @@
+"""Every field of every stage, once, with its meaning and unit. No logic.
+
+A stage's config starts from here and changes what its paper says. On the command line any field can be set, for instance
+`--config.optimiser.learning_rate=1e-4`; a misspelt name is an error that names the nearest one.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the fields shared by all stages, with the defaults of the CSS paper's released commands."""
+    return ConfigDict(
+        {
+            "stage": "",  # seg, css, ef, teacher or kd: a file of echojax/stages; demo or claim: of echojax/pipelines
+            "seed": 0,  # initialisation, dropout, order of videos, clip starts and crops
+            # Where a stage's inputs are.
+            "data_dir": "data/echonet",  # records made by `python -m data_prep`
+            "masks_dir": "runs/css/masks",  # masks of every frame, made by configs/css.py
+            "teacher_dir": "runs/teacher",  # checkpoint of the multi-modal teacher
+            "init_from": "",  # checkpoint with weights to start from, or "random"
+            # Which videos carry labels.
+            "labels": {
+                "subset": "ssl",  # "ssl": a labelled and an unlabelled part of TRAIN; "all": every TRAIN video is labelled
+                "num_labelled": -1,  # videos; -1 is 920 of 7465, in proportion for other sizes
+                "num_unlabelled": -1,  # videos; -1 is 6440 of 7465, in proportion for other sizes
+                "ed_es_order": "area",  # "area": the larger traced area is ED; "rows": first traced frame is ES, last is ED
+                "require_tracings": False,  # True drops untraced videos everywhere, as the original does
+            },
+            "network": {
+                "variant": "r2plus1d_18",  # video network: r2plus1d_18, mc3_18 or r3d_18
+                "width": 64,  # channels of the first stage; every other width scales with it
+                "blocks": (0,),  # residual blocks per stage; (0,) is the network's own depth
+                "fourth_channel_init": "uniform",  # new stem kernels of the mask channel: "uniform" U(-1, 1), or "zero"
+                "initial_ef": 55.6,  # percent; bias of the new output layer
+                "dtype": "float32",  # of the computation: float32 or bfloat16; parameters and statistics stay float32
+            },
+            "clip": {
+                "num_frames": 32,  # frames per clip
+                "period": 2,  # every how many frames of the video
+                "pad": 12,  # pixels; random shift in training
+                "mask_pad": -1.0,  # mask channel outside the picture: -1 is background, 0 (the original's) is undecided
+                "sampling": "uniform",  # of distillation clips: "uniform", or "annotated" (contains a traced frame)
+            },
+            "css": {
+                "loss_weight": 0.01,  # of the cyclic loss
+                "num_frames": 40,  # frames of the unlabelled clip
+                "period": 3,  # every how many frames of the video
+                "template": 15,  # frames in which the phase to match is chosen
+                "chunk": 3,  # frames per phase
+                "offset": 2,  # frames between the phase that is matched and the one that is cycled back
+                "temperature": 10.0,  # multiplies the similarities
+                "start_epoch": 0,  # epochs of supervision alone before the cyclic loss counts
+            },
+            "kd": {
+                "unlabelled_weight": 5.0,  # w_unlb; the loss holds one half of it times the squared error
+                "unlabelled_batch_size": 10,  # clips per step
+            },
+            "optimiser": {
+                "learning_rate": 1e-4,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,  # added to the gradient of every parameter, norms and biases included
+                "decay_epochs": 15,  # the rate falls by decay_factor every so many epochs; 0 keeps it
+                "decay_factor": 0.1,
+            },
+            "train": {
+                "batch_size": 20,  # labelled videos per step, over all devices
+                "num_epochs": 25,
+                "max_steps": -1,  # stop after so many steps; -1 is after num_epochs
+                "checkpoint_steps": -1,  # steps between checkpoints; -1 is once an epoch
+                "keep_checkpoints": 2,  # newest checkpoints kept
+                "log_steps": 10,  # steps between lines of log.jsonl
+                "num_threads": 2,  # reading threads
+                "prefetch": 8,  # batches read ahead
+            },
+            "validation": {
+                "every_epochs": 1,
+                "num_passes": 3,  # EF: passes over VAL with one random clip per video, averaged
+                "batch_size": 20,
+                "selection": "per_pixel",  # segmentation: "per_pixel", or "original" (batch sums weighted by batch size)
+            },
+            "evaluation": {
+                "splits": ("VAL", "TEST"),  # evaluated after training and by --mode=evaluate
+                "all_clips": True,  # average over every start of every video
+                "one_clip_seeds": (0, 1, 2, 3, 4),  # one random clip per video, once per seed
+                "clip_stride": 1,  # frames between the starts of "all" clips
+                "batch_size": 20,  # clips or images per forward pass
+                "interval": "percentile95",  # over videos: "percentile95", or the original's unnamed 90 %, "legacy90"
+                "data_kind": "",  # what the page calls the data: "phantom" or "real"; "" reads it from the records
+            },
+            "infer": {
+                "splits": ("TRAIN", "VAL", "TEST"),
+                "encoding": "uint8",  # uint8 round(255 p), "floor" (EchoDFKD) or "float32" logits (CSS)
+                "videos_per_shard": 64,
+                "after_training": False,  # write masks when training ends
+            },
+            "compile_cache_dir": "~/.cache/echojax/xla",  # compiled programs are kept here; "" keeps none
+        }
+    )

@@ -1,0 +1,60 @@
+"""`python -m data_prep phantom`: makes phantoms from a seed."""
+
+import argparse
+import time
+
+from data_prep.phantom.dataset import write_dataset
+from data_prep.phantom.parameters import EF_RANGE_PERCENT
+from echojax.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    parser.add_argument("--output", required=True, metavar="DIR", help="directory in EchoNet-Dynamic's layout")
+    parser.add_argument("--num_videos", required=True, type=int, metavar="N", help="how many videos")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same videos (default 0)")
+    parser.add_argument("--frames", default="80-200", metavar="N|LOW-HIGH", help="frames per video (default 80-200)")
+    parser.add_argument(
+        "--ef_range", nargs=2, type=float, default=EF_RANGE_PERCENT, metavar=("LOW", "HIGH"), help="LVEF range, percent"
+    )
+    parser.add_argument(
+        "--splits",
+        nargs=3,
+        type=float,
+        default=(0.75, 0.125, 0.125),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of the splits (default 0.75 0.125 0.125)",
+    )
+    parser.add_argument("--shuffle", action="store_true", help="shuffle the rows of FileList.csv (by the seed)")
+    parser.add_argument("--truth", action="store_true", help="also write mask, long axis and volume of every frame")
+    parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes (default: one per core)")
+    parser.add_argument("--overwrite", action="store_true", help="replace phantoms of another request in DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the data set and says where and how fast; returns the exit code."""
+    start = time.monotonic()
+    output = write_dataset(
+        args.output,
+        args.num_videos,
+        args.seed,
+        num_frames=parse_frames(args.frames),
+        ef_range_percent=tuple(args.ef_range),
+        split_shares=tuple(args.splits),
+        shuffle=args.shuffle,
+        truth=args.truth,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        progress=True,
+    )
+    seconds = time.monotonic() - start
+    print(f"{args.num_videos} phantoms in {output} ({seconds:.1f} s, {args.num_videos / seconds:.1f} videos/s)")
+    return 0
+
+
+def parse_frames(text: str) -> tuple[int, int]:
+    """`"64"` or `"80-200"` to an inclusive range."""
+    low, dash, high = text.partition("-")
+    if not low.isdigit() or (dash and not high.isdigit()):
+        raise UserError(f"--frames must be a number such as 64 or a range such as 80-200, got {text!r}")
+    return int(low), int(high if dash else low)

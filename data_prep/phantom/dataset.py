@@ -1,0 +1,225 @@
+"""Many phantoms as files, in the layout of EchoNet-Dynamic.
+
+    DIR/Videos/<name>.avi     Motion JPEG, 112x112
+    DIR/FileList.csv          names without extension; EF, volumes, size, rate, frames, split
+    DIR/VolumeTracings.csv    names with extension; 21 rows for each of ED and ES: the long axis, then 20 chords
+    DIR/Truth/<name>.npz      with truth=True: mask, long axis and volume of every frame
+    DIR/phantoms.json         the request; written last, so its presence means that the rest is whole
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from data_prep.phantom.parameters import EF_RANGE_PERCENT, SIZE_PX, check_request, sample_parameters
+from data_prep.phantom.render import Phantom, render
+from echojax.errors import UserError
+from echojax.video import write_video
+
+# Changes whenever the same seed gives other pictures.
+GENERATOR_VERSION = 1
+MANIFEST = "phantoms.json"
+SPLITS = ("TRAIN", "VAL", "TEST")
+# Each worker is one process on one core; the linear algebra inside must not start threads of its own.
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a data set is made from. Equal requests give equal bytes."""
+
+    num_videos: int
+    seed: int
+    num_frames: tuple[int, int]
+    ef_range_percent: tuple[float, float]
+    split_shares: tuple[float, float, float]
+    shuffle: bool
+    truth: bool
+    version: int = GENERATOR_VERSION
+
+
+def write_dataset(
+    output: str | os.PathLike,
+    num_videos: int,
+    seed: int,
+    *,
+    num_frames: int | tuple[int, int] = (80, 200),
+    ef_range_percent: tuple[float, float] = EF_RANGE_PERCENT,
+    split_shares: tuple[float, float, float] = (0.75, 0.125, 0.125),
+    shuffle: bool = False,
+    truth: bool = False,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> pathlib.Path:
+    """Renders videos 0..num_videos-1 of a seed and writes them in EchoNet-Dynamic's layout.
+
+    A video depends on the seed and its number alone, not on how many there are or how many workers draw them.
+
+    Args:
+        output: directory; a complete data set of the same request in it is left as it is.
+        num_videos: how many, at least 1.
+        seed: 0 or more.
+        num_frames: frames per video, or an inclusive range.
+        ef_range_percent: LVEF is uniform in it.
+        split_shares: shares of TRAIN, VAL and TEST.
+        shuffle: order of the rows in both tables, by the seed; by number otherwise.
+        truth: also write the truth of every frame.
+        workers: processes; None for one per core.
+        overwrite: replace a data set of another request.
+        progress: show a bar.
+
+    Returns:
+        The directory.
+
+    Raises:
+        UserError: a request that cannot be met, or a directory that holds another data set.
+    """
+    frames = check_request(seed, 0, num_frames, ef_range_percent)
+    request = Request(num_videos, seed, frames, tuple(ef_range_percent), tuple(split_shares), shuffle, truth)
+    _check_dataset_request(request, workers)
+    output = pathlib.Path(output)
+    if _is_complete(output, request, overwrite):
+        return output
+    (output / "Videos").mkdir(parents=True, exist_ok=True)
+    (output / MANIFEST).unlink(missing_ok=True)
+    if truth:
+        (output / "Truth").mkdir(exist_ok=True)
+    order = np.random.default_rng([seed, num_videos]).permutation(num_videos) if shuffle else np.arange(num_videos)
+    results = list(tqdm(_run(output, request, workers), total=num_videos, desc="phantoms", unit="video", disable=not progress))
+    _write_table(output / "FileList.csv", pd.DataFrame([results[k][0] for k in order]))
+    _write_table(output / "VolumeTracings.csv", pd.concat([results[k][1] for k in order], ignore_index=True))
+    _write_text(output / MANIFEST, json.dumps(asdict(request), indent=2) + "\n")
+    return output
+
+
+def _check_dataset_request(request, workers):
+    if request.num_videos < 1:
+        raise UserError(f"phantom: num_videos must be at least 1, got {request.num_videos}")
+    if workers is not None and workers < 1:
+        raise UserError(f"phantom: workers must be at least 1, got {workers}")
+    shares = request.split_shares
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise UserError(f"phantom: the shares of TRAIN, VAL and TEST must be 0 or more and sum to 1, got {list(shares)}")
+
+
+def _is_complete(output, request, overwrite):
+    """Whether this very data set is there already; UserError where another one is in the way."""
+    if (output / MANIFEST).exists() and not overwrite:
+        if json.loads((output / MANIFEST).read_text()) == json.loads(json.dumps(asdict(request))):
+            return True
+        raise UserError(
+            f"{output / MANIFEST}: this directory holds phantoms of another request; choose another --output, "
+            f"or pass --overwrite to replace them"
+        )
+    if (output / "FileList.csv").exists() and not (output / MANIFEST).exists() and not overwrite:
+        raise UserError(
+            f"{output}: holds a FileList.csv that is not from a finished phantom run; choose another --output, "
+            f"or pass --overwrite to replace it"
+        )
+    return False
+
+
+def _run(output: pathlib.Path, request: Request, workers: int | None) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Rows of both tables for each video, in order, while the files are written."""
+    workers = min(workers or os.cpu_count() or 1, request.num_videos)
+    jobs = [(output, request, index) for index in range(request.num_videos)]
+    if workers == 1:
+        yield from map(_write_video, jobs)
+        return
+    with _single_threaded_children():
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+            yield from pool.map(_write_video, jobs, chunksize=max(1, min(4, request.num_videos // (4 * workers))))
+
+
+@contextlib.contextmanager
+def _single_threaded_children():
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _write_video(job):
+    output, request, index = job
+    phantom = render(sample_parameters(request.seed, index, request.num_frames, request.ef_range_percent))
+    name = phantom.parameters.name
+    write_video(output / "Videos" / f"{name}.avi", np.repeat(phantom.frames[..., None], 3, -1), phantom.parameters.fps)
+    if request.truth:
+        _write_truth(output / "Truth" / f"{name}.npz", phantom)
+    return _file_row(phantom, split_of(request.seed, index, request.split_shares)), _tracing_rows(phantom)
+
+
+def split_of(seed: int, index: int, shares: tuple[float, float, float]) -> str:
+    """Split of a video, from its number alone: multiples of the golden ratio fill the unit interval evenly, so that any
+    first n videos hold the shares to within one or two."""
+    offset = np.random.default_rng([seed, 1]).random()
+    place = (offset + index * 0.6180339887498949) % 1
+    # The edges are open to the left: a split of share 0 stays empty.
+    return SPLITS[int(place >= shares[0]) + int(place >= shares[0] + shares[1] and shares[2] > 0)]
+
+
+def _file_row(phantom: Phantom, split: str) -> dict:
+    return {
+        "FileName": phantom.parameters.name,
+        "EF": phantom.ef_percent,
+        "ESV": phantom.esv_ml,
+        "EDV": phantom.edv_ml,
+        "FrameHeight": SIZE_PX,
+        "FrameWidth": SIZE_PX,
+        "FPS": int(phantom.parameters.fps),
+        "NumberOfFrames": phantom.parameters.num_frames,
+        "Split": split,
+    }
+
+
+def _tracing_rows(phantom: Phantom) -> pd.DataFrame:
+    tables = []
+    for frame in (phantom.ed_frame, phantom.es_frame):
+        table = pd.DataFrame(phantom.tracing(frame), columns=["X1", "Y1", "X2", "Y2"])
+        table.insert(0, "FileName", f"{phantom.parameters.name}.avi")
+        table["Frame"] = frame
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _write_truth(path: pathlib.Path, phantom: Phantom) -> None:
+    """masks (bits packed along x), long_axis, volume_ml, area_px, ed_frame, es_frame, cm_per_px."""
+    temporary = path.with_name(f".{path.name}")
+    np.savez_compressed(
+        temporary.open("wb"),
+        masks=np.packbits(phantom.masks, axis=-1),
+        long_axis=phantom.long_axis.astype(np.float32),
+        volume_ml=phantom.volume_ml.astype(np.float32),
+        area_px=phantom.area_px,
+        ed_frame=phantom.ed_frame,
+        es_frame=phantom.es_frame,
+        cm_per_px=phantom.parameters.cm_per_px,
+    )
+    os.replace(temporary, path)
+
+
+def _write_table(path: pathlib.Path, table: pd.DataFrame) -> None:
+    _write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,245 @@
+"""From echo strength to a grey picture: speckle, beam, clutter, compression, scan conversion.
+
+Tissue is a field of complex Gaussian scatterers in heart coordinates at end-diastole; each frame looks up where its polar
+samples came from, so that speckle travels with the tissue. The received signal is that field times the echo amplitude,
+filtered by the point-spread function in polar coordinates (lateral width constant in angle, so growing with depth), plus
+clutter; its magnitude is log-compressed and brought to pixels by a sparse matrix of bilinear weights.
+"""
+
+import functools
+
+import numpy as np
+import scipy.sparse
+from scipy.ndimage import gaussian_filter
+
+from data_prep.phantom import anatomy
+from data_prep.phantom.heart import AXIS_PX, STEP_PX, BeatingHeart
+from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, Sector
+
+NUM_RADII = 136
+NUM_BEAMS = 104
+# Scatterers are smoothed to this standard deviation, so that looking up the nearest one does not flicker.
+SCATTERER_PX = 0.6
+FLOOR_POWER = 1e-12
+
+
+class Fan:
+    """The polar grid of one sector, (NUM_RADII, NUM_BEAMS), and its way to pixels."""
+
+    def __init__(self, sector: Sector):
+        self.sector = sector
+        half = np.radians(sector.half_angle_deg)
+        tilt = np.radians(sector.tilt_deg)
+        self.radius = np.linspace(sector.near_px, sector.depth_px, NUM_RADII, dtype=np.float32)
+        self.angle = np.linspace(tilt - half, tilt + half, NUM_BEAMS, dtype=np.float32)
+        self.radius_step = self.radius[1] - self.radius[0]
+        self.angle_step = self.angle[1] - self.angle[0]
+        self.depth = ((self.radius - self.radius[0]) / (self.radius[-1] - self.radius[0]))[:, None]
+        self.x = sector.apex_x_px + self.radius[:, None] * np.sin(self.angle)
+        self.y = sector.apex_y_px + self.radius[:, None] * np.cos(self.angle)
+
+    def indices(self, x, y):
+        """Fractional radius and beam numbers of image positions."""
+        dx, dy = x - self.sector.apex_x_px, y - self.sector.apex_y_px
+        radius = (np.hypot(dx, dy) - self.radius[0]) / self.radius_step
+        beam = (np.arctan2(dx, dy) - self.angle[0]) / self.angle_step
+        return radius, beam
+
+    def scan_conversion(self) -> scipy.sparse.csr_matrix:
+        """Sparse (pixels, samples) matrix of bilinear weights; empty rows outside the sector."""
+        y, x = np.mgrid[:SIZE_PX, :SIZE_PX].astype(np.float32)
+        radius, beam = self.indices(x.ravel(), y.ravel())
+        inside = (radius >= 0) & (radius <= NUM_RADII - 1) & (beam >= 0) & (beam <= NUM_BEAMS - 1)
+        pixel = np.flatnonzero(inside)
+        columns, weights = bilinear(radius[inside], beam[inside])
+        shape = SIZE_PX * SIZE_PX, NUM_RADII * NUM_BEAMS
+        rows = np.repeat(pixel, 4)
+        return scipy.sparse.csr_matrix((weights.ravel(), (rows, columns.ravel())), shape=shape, dtype=np.float32)
+
+
+def bilinear(radius, beam):
+    """Flat sample numbers and weights of the four neighbours of each position: (..., 4) each."""
+    r0 = np.clip(radius.astype(np.int32), 0, NUM_RADII - 2)
+    b0 = np.clip(beam.astype(np.int32), 0, NUM_BEAMS - 2)
+    pr, pb = radius - r0, beam - b0
+    flat = r0 * NUM_BEAMS + b0
+    columns = np.stack([flat, flat + 1, flat + NUM_BEAMS, flat + NUM_BEAMS + 1], -1)
+    weights = np.stack([(1 - pr) * (1 - pb), (1 - pr) * pb, pr * (1 - pb), pr * pb], -1)
+    return columns, weights.astype(np.float32)
+
+
+class Beam:
+    """Point-spread function as two matrices: axial (radii, radii) and, per radius, lateral (radii, beams, beams)."""
+
+    def __init__(self, parameters: PhantomParameters, fan: Fan):
+        look = parameters.appearance
+        self.axial = _gaussian_matrix(NUM_RADII, look.axial_px / fan.radius_step)
+        widening = 1 + 1.2 * (fan.depth[:, 0] - look.focus) ** 2
+        core = np.stack([_gaussian_matrix(NUM_BEAMS, look.lateral_rad * w / fan.angle_step) for w in widening[::8]])
+        sidelobes = _gaussian_matrix(NUM_BEAMS, 5 * look.lateral_rad / fan.angle_step)
+        lateral = core + 10 ** (look.sidelobe_db / 20) * 5 * sidelobes
+        self.lateral = np.repeat(lateral, 8, axis=0)[:NUM_RADII]
+        # Speckle power after the filters depends on how many independent scatterers they join: normalise it away.
+        lateral_px = look.lateral_rad * widening * fan.radius
+        joined = np.sqrt((SCATTERER_PX**2 + look.axial_px**2) * (SCATTERER_PX**2 + lateral_px**2)) / SCATTERER_PX**2
+        self.tissue_gain = np.sqrt(joined).astype(np.float32)[:, None]
+        self.noise_gain = 1 / np.sqrt((self.axial**2).sum(1)[:, None] * (self.lateral**2).sum(2))
+
+    def __call__(self, signal):
+        """Filters a signal, float32 (radii, beams, channels)."""
+        channels = signal.shape[-1]
+        axial = self.axial @ signal.reshape(NUM_RADII, -1)
+        return self.lateral @ axial.reshape(NUM_RADII, NUM_BEAMS, channels)
+
+
+def _gaussian_matrix(size, sigma):
+    """Matrix that convolves `size` samples with a Gaussian of unit sum."""
+    offsets = np.arange(size, dtype=np.float32)
+    kernel = np.exp(-0.5 * ((offsets[:, None] - offsets) / max(sigma, 0.2)) ** 2)
+    return kernel / kernel[size // 2].sum()
+
+
+class Tissue:
+    """Scatterers in heart coordinates: two complex fields whose mixture drifts slowly, times the echo amplitude."""
+
+    def __init__(self, parameters: PhantomParameters, heart: BeatingHeart):
+        self.parameters, self.heart = parameters, heart
+        rng = parameters.generator(4)
+        amplitude = 10 ** (anatomy.paint_anatomy(parameters) / 20)
+        fine = _scatterers(rng)
+        self.texture = fine * amplitude.reshape(-1, 1)
+        look, motion = parameters.appearance, parameters.motion
+        contraction = heart.cycle.contraction.mean(0)
+        # Out-of-plane motion: the plane leaves with contraction and returns, and drifts slowly besides.
+        self.mixing = look.decorrelation * (contraction + 0.15 * heart.cycle.beat)
+        self.rv_motion = motion.rv_motion_px * contraction
+        chambers, length = parameters.chambers, parameters.ventricle.length_px
+        free_wall = -(parameters.ventricle.half_width_px + parameters.ventricle.septum_px + chambers.rv_width_px)
+        self.rv_profile = np.exp(-0.5 * ((anatomy.N_PX - free_wall) / 9) ** 2).astype(np.float32)
+        self.rv_along = np.exp(-0.5 * ((anatomy.S_PX - 0.6 * length) / (0.35 * length)) ** 2).astype(np.float32)
+
+    def locate(self, s, n, frames):
+        """Texture row numbers of heart positions (t, ...) in the given frames, int32."""
+        heart = self.heart
+        column = ((s - np.float32(AXIS_PX[0])) * np.float32(1 / STEP_PX)).astype(np.int32)
+        np.clip(column, 0, len(AXIS_PX) - 1, out=column)
+        column += (np.arange(len(s), dtype=np.int32) * len(AXIS_PX)).reshape((-1,) + (1,) * (s.ndim - 1))
+        first = slice(frames.start, frames.stop)
+        rest_s = heart.rest_s[first].astype(np.float32).ravel()[column]
+        # Both sides in one table: the lateral half follows the septal half.
+        column += np.where(n < 0, 0, len(s) * len(AXIS_PX)).astype(np.int32)
+        width = heart.width[:, first].astype(np.float32).ravel()[column]
+        rest_width = heart.rest_width[:, first].astype(np.float32).ravel()[column]
+        distance = np.abs(n)
+        beyond = np.sqrt(np.maximum(distance * distance + rest_width * rest_width - width * width, 0))
+        within = distance * (rest_width / np.maximum(width, 1e-3))
+        rest_n = np.copysign(np.where(distance < width, within, beyond), n)
+        return self._rows(rest_s, rest_n, frames)
+
+    def _rows(self, rest_s, rest_n, frames):
+        i = ((rest_s - anatomy.S_PX[0]) * np.float32(1 / anatomy.STEP_PX) + np.float32(0.5)).astype(np.int32)
+        np.clip(i, 0, anatomy.SHAPE[0] - 1, out=i)
+        n_scale = np.float32(1 / anatomy.STEP_PX)
+        j = ((rest_n - anatomy.N_PX[0]) * n_scale).astype(np.int32)
+        np.clip(j, 0, anatomy.SHAPE[1] - 1, out=j)
+        inward = self.rv_motion[frames].astype(np.float32).reshape((-1,) + (1,) * (rest_s.ndim - 1))
+        shifted = rest_n - inward * self.rv_profile[j] * self.rv_along[i]
+        j = ((shifted - anatomy.N_PX[0]) * n_scale + np.float32(0.5)).astype(np.int32)
+        np.clip(j, 0, anatomy.SHAPE[1] - 1, out=j)
+        return i * np.int32(anatomy.SHAPE[1]) + j
+
+    def signal(self, rows, frames):
+        """Complex echo of texture rows (t, ...) as float32 (t, ..., 2)."""
+        both = self.texture.take(rows, axis=0)
+        shape = (-1,) + (1,) * rows.ndim
+        mixing = self.mixing[frames].astype(np.float32).reshape(shape)
+        return np.cos(mixing) * both[..., :2] + np.sin(mixing) * both[..., 2:]
+
+
+def _scatterers(rng):
+    """Two complex Gaussian fields of unit power at half-pixel steps: float32 (cells, 4)."""
+    coarse = anatomy.SHAPE[0] // 2, anatomy.SHAPE[1] // 2
+    white = rng.standard_normal((4, *coarse), dtype=np.float32)
+    rows, columns = (_refinement(size) for size in coarse)
+    fine = rows @ white @ columns.T
+    return np.ascontiguousarray(fine.reshape(4, -1).T) * np.float32(np.sqrt(0.5))
+
+
+@functools.lru_cache(maxsize=4)
+def _refinement(size):
+    """Matrix that takes white noise at whole pixels to smooth noise of unit variance at half pixels."""
+    fine = np.arange(2 * size, dtype=np.float32)[:, None] * 0.5
+    weights = np.exp(-0.5 * ((fine - np.arange(size, dtype=np.float32)) / SCATTERER_PX) ** 2)
+    return weights / np.sqrt((weights**2).sum(1, keepdims=True))
+
+
+class Clutter:
+    """What does not move with the heart: haze that flickers, shadows, dropout, reverberation; all in polar coordinates."""
+
+    def __init__(self, parameters: PhantomParameters, fan: Fan):
+        look = parameters.appearance
+        self.memory = look.haze_memory
+        self.rng = parameters.generator(5)
+        place = parameters.generator(6)
+        shape = NUM_RADII, NUM_BEAMS
+        near = look.haze_near_db * np.exp(-fan.depth / look.haze_depth)
+        haze_db = look.haze_db + near + 4 * anatomy.smooth_field(place, shape, (4, 5)) + 4 * fan.depth
+        self.haze = 10 ** (haze_db / 20)
+        self.gain_db = _gain_map(look, fan, place)
+        self.rings = _reverberations(look, fan, place)
+        self.state = self._white()
+
+    def _white(self):
+        return self.rng.standard_normal((NUM_RADII, NUM_BEAMS, 2), dtype=np.float32) * np.float32(np.sqrt(0.5))
+
+    def next(self):
+        """Clutter signal of the next frame, float32 (radii, beams, 2), before the beam's filter."""
+        self.state = self.memory * self.state + np.sqrt(1 - self.memory**2) * self._white()
+        return self.state * self.haze[..., None] + self.rings
+
+
+def _gain_map(look, fan, rng):
+    """Receive gain in dB: gain, depth compensation, dropout sectors, shadows, weak edges."""
+    angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
+    depth = fan.depth
+    gain = look.gain_db + look.attenuation_db * (depth - 0.4) + 2.5 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
+    for side, drop in ((1, look.lateral_dropout_db), (-1, look.septal_dropout_db)):
+        edge = rng.uniform(0.1, 0.7)
+        band = np.clip((depth - rng.uniform(-0.2, 0.4)) / 0.2, 0, 1)
+        gain = gain + drop * np.clip((side * angle - edge) / 0.3, 0, 1) * band
+    for _ in range(look.num_shadows):
+        at, width = rng.uniform(-1, 1), rng.uniform(0.03, 0.15)
+        start = rng.uniform(0, 0.7)
+        shadow = np.exp(-(((angle - at) / width) ** 4)) * np.clip((depth - start) / 0.1, 0, 1)
+        gain = gain - rng.uniform(6, 25) * shadow
+    return gain.astype(np.float32)
+
+
+def _reverberations(look, fan, rng):
+    """Standing echoes of chest wall and probe: arcs at fixed depths, float32 (radii, beams, 2)."""
+    signal = np.zeros((NUM_RADII, NUM_BEAMS, 2), np.float32)
+    angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
+    for _ in range(look.num_reverberations):
+        at, level = rng.uniform(0.02, 0.22), rng.uniform(-34, -16)
+        span = np.exp(-(((angle - rng.uniform(-0.6, 0.6)) / rng.uniform(0.2, 0.7)) ** 2))
+        bend = at + 0.02 * anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 4))
+        ring = np.exp(-0.5 * ((fan.depth - bend) / 0.008) ** 2) * span * 10 ** (level / 20)
+        phase = 2 * np.pi * rng.random() + 2 * anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 20))
+        signal += 2 * ring[..., None] * np.stack([np.cos(phase), np.sin(phase)], -1)
+    return signal
+
+
+def compress(signal, gain_db, parameters: PhantomParameters) -> np.ndarray:
+    """Magnitude of a filtered signal (..., 2) to grey share 0..1: log compression over the dynamic range, then gamma."""
+    look = parameters.appearance
+    power = signal[..., 0] ** 2 + signal[..., 1] ** 2
+    decibel = 10 * np.log10(power + np.float32(FLOOR_POWER)) + gain_db
+    share = np.clip(1 + decibel / np.float32(look.dynamic_range_db), 0, 1)
+    return share ** np.float32(look.gamma)
+
+
+def sharpen(frames: np.ndarray, amount: float) -> np.ndarray:
+    """Unsharp masking of float frames (t, h, w), as displays do."""
+    if amount < 0.05:
+        return frames
+    return frames + np.float32(amount) * (frames - gaussian_filter(frames, (0, 1, 1)))

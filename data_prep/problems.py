@@ -1,0 +1,58 @@
+"""What data preparation found wrong, one row per finding."""
+
+import csv
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+REPORT_NAME = "report.csv"
+
+KEPT = "kept"
+PARTLY_KEPT = "partly kept"
+LEFT_OUT = "left out"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Problem:
+    """One finding.
+
+    Attributes:
+      name: the video's name without extension, or a file's name.
+      kind: what it is in one stable word, for programs.
+      problem: what was found and what was expected, for people.
+      outcome: `kept` (nothing is lost; good to know), `partly kept` (a label or tracing is not in the records) or
+        `left out` (there is no record).
+      action: what was done about it, or how to mend it.
+    """
+
+    name: str
+    kind: str
+    problem: str
+    outcome: str
+    action: str
+
+    @property
+    def is_failure(self) -> bool:
+        """Something of the input is not in the records."""
+        return self.outcome != KEPT
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem} [{self.kind}; {self.outcome}]: {self.action}"
+
+
+def write_report(directory: pathlib.Path, problems: Iterable[Problem]) -> pathlib.Path:
+    """Writes `report.csv`, sorted, whole or not at all; returns its path."""
+    path = directory / REPORT_NAME
+    temporary = directory / f".{REPORT_NAME}.{os.getpid()}.tmp"
+    columns = [field.name for field in dataclasses.fields(Problem)]
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *map(dataclasses.astuple, sorted(problems))])
+    os.replace(temporary, path)
+    return path
+
+
+def count_kinds(problems: Sequence[Problem]) -> list[tuple[str, str, int]]:
+    """Outcome, kind and number of findings, failures first."""
+    kinds = sorted({(p.outcome, p.kind) for p in problems}, key=lambda pair: (pair[0] == KEPT, pair))
+    return [(outcome, kind, sum((p.outcome, p.kind) == (outcome, kind) for p in problems)) for outcome, kind in kinds]

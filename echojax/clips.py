@@ -1,0 +1,211 @@
+"""Which frames make a clip, and what a network is shown of them: pure functions, no files.
+
+Host side, numpy: which starts a clip of `length` frames, `period` frames apart, may have; how they are drawn; which
+stored frames they need; how videos are split for semi-supervision. `rng` is a numpy `Generator`.
+
+Device side, jax: stored grey levels to network input (`prepare_clips`), jit-able, batch first.
+
+A video of fewer than length * period frames counts as that long: the frames it lacks come after its end and are the
+mean colour in the picture (0 after normalisation) and background in the mask channel (-1).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Int, UInt8
+
+from echojax.errors import UserError
+
+# Of the 7465 training videos of EchoNet-Dynamic, 920 are labelled and 6440 unlabelled in the published run.
+_PUBLISHED_VIDEOS, _PUBLISHED_LABELLED, _PUBLISHED_UNLABELLED = 7465, 920, 6440
+
+BACKGROUND = -1.0
+"""The mask channel where there is certainly no left ventricle."""
+
+
+class ClipSlice(NamedTuple):
+    """The stored frames of a clip, `frames[start:stop:step]`; the clip's remaining frames lie beyond the video."""
+
+    start: int
+    stop: int
+    step: int
+    num_valid: int
+
+
+class SslSplit(NamedTuple):
+    """Rows of a list of training videos, in the order drawn; rows in neither stay unused."""
+
+    labelled: np.ndarray
+    unlabelled: np.ndarray
+
+
+def num_starts(num_frames: int, length: int, period: int) -> int:
+    """How many clips a video holds: T - 62 for 32 frames of period 2, and 2 where the video is shorter than 64 frames."""
+    return max(num_frames, length * period) - (length - 1) * period
+
+
+def all_starts(num_frames: int, length: int, period: int) -> np.ndarray:
+    """Every start of a clip, ascending: int64 (num_starts,)."""
+    return np.arange(num_starts(num_frames, length, period))
+
+
+def annotated_starts(frame: int, num_frames: int, length: int, period: int) -> np.ndarray:
+    """Starts of the clips that have the traced `frame` among their frames, ascending.
+
+    A frame beyond the end of the video has no such clip; then every start is returned.
+    """
+    return cycle_starts((frame, frame), num_frames, length, period)
+
+
+def cycle_starts(frames: Sequence[int], num_frames: int, length: int, period: int) -> np.ndarray:
+    """Starts of the clips that span two traced frames and have the later one among their frames, ascending.
+
+    As in the original, a clip may begin up to period - 1 frames after the earlier one. Where ED and ES lie too far
+    apart for any clip, the original stops; here every start is returned.
+    """
+    early, late = min(frames), max(frames)
+    first = max(late % period, late - (length - 1) * period)
+    stop = min(num_starts(num_frames, length, period), early + period)
+    starts = np.arange(first, stop, period)
+    return starts if len(starts) else all_starts(num_frames, length, period)
+
+
+def uniform_start(rng: np.random.Generator, num_frames: int, length: int, period: int) -> int:
+    """One start, every clip of the video equally likely."""
+    return int(rng.integers(num_starts(num_frames, length, period)))
+
+
+def annotated_start(rng: np.random.Generator, frame: int, num_frames: int, length: int, period: int) -> int:
+    """One of `annotated_starts`, all equally likely."""
+    return int(rng.choice(annotated_starts(frame, num_frames, length, period)))
+
+
+def cycle_start(rng: np.random.Generator, frames: Sequence[int], num_frames: int, length: int, period: int) -> int:
+    """One of `cycle_starts`, all equally likely."""
+    return int(rng.choice(cycle_starts(frames, num_frames, length, period)))
+
+
+def template_start(rng: np.random.Generator, template: int = 15, chunk: int = 3, offset: int = 2) -> int:
+    """The `start` of `losses.cyclic_loss`: uniform over 0..template-chunk-offset."""
+    return int(rng.integers(template - chunk - offset + 1))
+
+
+def crop_offsets(rng: np.random.Generator, pad: int) -> np.ndarray:
+    """Row and column offset of one pad-crop: int32 (2,), each uniform over 0..2*pad-1.
+
+    2*pad is left out as in the original, so that shifts run from -pad to pad-1 pixels.
+    """
+    return rng.integers(2 * pad, size=2, dtype=np.int32)
+
+
+def clip_slice(start: int, length: int, period: int, num_frames: int) -> ClipSlice:
+    """The stored frames of the clip that begins at `start`, in a video of `num_frames` frames."""
+    remaining = max(num_frames - start, 0)
+    num_valid = min(length, -(-remaining // period))
+    return ClipSlice(start, start + max((num_valid - 1) * period + 1, 0), period, num_valid)
+
+
+def default_ssl_counts(num_videos: int) -> tuple[int, int]:
+    """Labelled and unlabelled counts: 920 and 6440 of 7465 as published, the same shares of any other number."""
+    return (
+        round(num_videos * _PUBLISHED_LABELLED / _PUBLISHED_VIDEOS),
+        round(num_videos * _PUBLISHED_UNLABELLED / _PUBLISHED_VIDEOS),
+    )
+
+
+def ssl_split(num_videos: int, num_labelled: int, num_unlabelled: int) -> SslSplit:
+    """The original's split for semi-supervision: rows shuffled by numpy's legacy generator with seed 0.
+
+    Args:
+      num_videos: rows of the training split in the source's list, before anything is left out.
+      num_labelled: how many of the shuffled rows come first, as labelled.
+      num_unlabelled: how many follow, as unlabelled.
+
+    Raises:
+      UserError: when there are fewer videos than asked for.
+    """
+    if min(num_labelled, num_unlabelled) < 0 or num_labelled + num_unlabelled > num_videos:
+        raise UserError(
+            f"{num_labelled} labelled and {num_unlabelled} unlabelled videos asked for, but the training split has"
+            f" {num_videos}; lower num_labelled or num_unlabelled"
+        )
+    rows = np.arange(num_videos)
+    np.random.RandomState(0).shuffle(rows)
+    return SslSplit(rows[:num_labelled], rows[num_labelled : num_labelled + num_unlabelled])
+
+
+def statistics_choice(num_videos: int, num_chosen: int = 128, seed: int = 0) -> np.ndarray:
+    """Rows of the videos whose grey levels give mean and standard deviation; all rows where there are fewer."""
+    return np.random.RandomState(seed).choice(num_videos, min(num_chosen, num_videos), replace=False)
+
+
+def normalise(
+    frames: UInt8[Array, "*b h w c"], mean: Float[ArrayLike, "3"], std: Float[ArrayLike, "3"]
+) -> Float[Array, "*b h w 3"]:
+    """Grey levels 0..255 to (x - mean) / std per channel, float32; a single channel is shown as three."""
+    return (frames.astype(jnp.float32) - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def mask_channel(masks: UInt8[Array, "*shape"] | Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Predicted masks to 2p - 1 in [-1, 1]: p is m / 255 of a stored uint8 mask, the sigmoid of a float logit."""
+    if masks.dtype == jnp.uint8:
+        return masks.astype(jnp.float32) * (2 / 255) - 1
+    # 2 sigmoid(z) - 1, without the cancellation around z = 0.
+    return jnp.tanh(masks.astype(jnp.float32) / 2)
+
+
+def pad_crop(
+    clips: Float[Array, "b t h w c"], offsets: Int[Array, "b 2"], pad: int, fill: float
+) -> Float[Array, "b t h w c"]:
+    """Cuts each clip's own size out of itself with `pad` pixels of `fill` around it.
+
+    Offsets (row, column) are those of the cut on that canvas, the same for all frames; (pad, pad) changes nothing.
+    """
+    _, *size = clips.shape
+    canvas = jnp.pad(clips, ((0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=fill)
+    return jax.vmap(lambda clip, offset: lax.dynamic_slice(clip, (0, offset[0], offset[1], 0), size))(canvas, offsets)
+
+
+def prepare_clips(
+    frames: UInt8[Array, "b t h w c"],
+    num_valid: Int[Array, "b"],
+    mean: Float[ArrayLike, "3"],
+    std: Float[ArrayLike, "3"],
+    masks: UInt8[Array, "b t h w"] | Float[Array, "b t h w"] | None = None,
+    crop: Int[Array, "b 2"] | None = None,
+    pad: int = 12,
+    mask_pad: float = BACKGROUND,
+    dtype: DTypeLike = jnp.float32,
+) -> Float[Array, "b t h w channels"]:
+    """Stored clips to network input: normalised RGB, and the mask as a fourth channel where there is one.
+
+    Args:
+      frames: grey levels of one or three channels; what lies beyond `num_valid` is not looked at.
+      num_valid: how many frames of each clip exist in its video.
+      mean: grey level that becomes 0, per channel.
+      std: grey levels that become 1, per channel.
+      masks: predicted masks of the same frames, as `mask_channel` takes them.
+      crop: offsets for `pad_crop`; None leaves the picture where it is.
+      pad: how many pixels around the picture a crop may reach; only with `crop`.
+      mask_pad: the mask channel of those pixels; 0 (as probable as not) is the original's.
+      dtype: of the result; everything before is float32.
+
+    Returns:
+      Three channels, or four with masks. Frames beyond `num_valid` are 0 in the picture and -1 in the mask channel.
+    """
+    exists = (jnp.arange(frames.shape[1])[None] < num_valid[:, None])[..., None, None, None]
+
+    def show(values: Array, beyond_end: float, border: float) -> Array:
+        clip = jnp.where(exists, values, beyond_end).astype(dtype)
+        return clip if crop is None else pad_crop(clip, crop, pad, border)
+
+    picture = show(normalise(frames, mean, std), beyond_end=0.0, border=0.0)
+    if masks is None:
+        return picture
+    channel = show(mask_channel(masks)[..., None], beyond_end=BACKGROUND, border=mask_pad)
+    return jnp.concatenate([picture, channel], axis=-1)

@@ -1,0 +1,85 @@
+"""DeepLabV3 with ResNet-50, the segmentation network of CSS: images -> one logit per pixel, and the features of layer4.
+
+    model = DeepLabV3(rng=np.random.default_rng(0))
+    out = model(images, train=False)          # images: normalised float32 (b, h, w, 3), any h and w
+    out["logits"]                             # float32 (b, h, w), positive in the left ventricle
+    out["layer4"]                             # float32 (b, ceil(h / 8), ceil(w / 8), 2048), what the cyclic loss sees
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups, dropout
+from echojax.models.resnet import DilatedResNet
+
+RATES = (12, 24, 36)
+
+
+class AtrousPyramid(nnx.Module):
+    """ASPP: a 1x1, three dilated 3x3 and an image-wide mean, concatenated and projected; each with batch norm and ReLU."""
+
+    def __init__(
+        self, num_in: int, num_out: int, dropout_rate: float, *, dtype: DTypeLike, rng: np.random.Generator
+    ):
+        self.dropout_rate = dropout_rate
+        dilated = [ConvNorm(num_in, num_out, (3, 3), 1, rate, rate, dtype=dtype, rng=rng) for rate in RATES]
+        self.branches = nnx.List([ConvNorm(num_in, num_out, (1, 1), dtype=dtype, rng=rng), *dilated])
+        self.pooled = ConvNorm(num_in, num_out, (1, 1), dtype=dtype, rng=rng)
+        self.project = ConvNorm(num_out * (2 + len(RATES)), num_out, (1, 1), dtype=dtype, rng=rng)
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None, key: Array | None
+    ) -> Float[Array, "b h w d"]:
+        mode = dict(train=train, groups=groups)
+        maps = [jax.nn.relu(branch(x, **mode)) for branch in self.branches]
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32)
+        pooled = jax.nn.relu(self.pooled(mean, **mode))
+        maps.append(jnp.broadcast_to(pooled, maps[0].shape))
+        y = jax.nn.relu(self.project(jnp.concatenate(maps, axis=-1), **mode))
+        return dropout(y, self.dropout_rate, train=train, key=key)
+
+
+class DeepLabV3(nnx.Module):
+    """DeepLabV3 of output stride 8 with one output channel.
+
+    At `width` 64 and `blocks` (3, 4, 6, 3) it is the network of CSS: 39,633,729 parameters. All widths scale with `width`
+    (2048 features become 32 `width`, the head's 256 become 4 `width`). Weights are drawn by `rng` as PyTorch's default does.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        blocks: Sequence[int] = (3, 4, 6, 3),
+        in_channels: int = 3,
+        *,
+        dropout_rate: float = 0.5,
+        dtype: DTypeLike = jnp.float32,
+        rng: np.random.Generator,
+    ):
+        head = 4 * width
+        self.backbone = DilatedResNet(width, blocks, in_channels, dtype=dtype, rng=rng)
+        self.aspp = AtrousPyramid(self.backbone.num_out, head, dropout_rate, dtype=dtype, rng=rng)
+        self.conv = Conv(head, head, (3, 3), 1, 1, dtype=dtype, rng=rng)
+        self.bn = BatchNorm(head)
+        self.out = Conv(head, 1, (1, 1), bias=True, rng=rng)
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None = None, key: Array | None = None
+    ) -> dict[str, Array]:
+        """Returns float32 `logits` (b, h, w) and `layer4` (b, h', w', 32 width).
+
+        `groups`: see `BatchNorm`. `key` draws the dropout of train mode.
+        """
+        features = self.backbone(x, train=train, groups=groups)
+        y = self.aspp(features, train=train, groups=groups, key=key)
+        y = jax.nn.relu(self.bn(self.conv(y), train=train, groups=groups))
+        logits = self.out(y)[..., 0]
+        # Half-pixel centres (PyTorch's align_corners=False).
+        logits = jax.image.resize(logits, x.shape[:-1], "bilinear", antialias=False)
+        return {"logits": logits, "layer4": features.astype(jnp.float32)}

@@ -1,0 +1,44 @@
+"""What a network expects of its input; every checkpoint carries one of these and refuses what does not fit."""
+
+import dataclasses
+
+from echojax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How grey levels become network input.
+
+    Attributes:
+      mean: per RGB channel, grey levels 0 to 255.
+      std: per RGB channel, grey levels.
+      size: height and width in pixels.
+      num_frames: frames per clip; 0 for a network of single images.
+      period: frames of the video per frame of the clip.
+      in_channels: 3 (RGB) or 4 (RGB and mask).
+      source: where mean and std came from, in words.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    size: tuple[int, int]
+    num_frames: int
+    period: int
+    in_channels: int
+    source: str
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Preprocessing":
+        lists_to_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**lists_to_tuples)
+
+    def check_size(self, what: str, height: int, width: int) -> None:
+        """Raises UserError unless `what` has the network's own size."""
+        if (height, width) != tuple(self.size):
+            raise UserError(
+                f"{what}: frames are {height}x{width}, this network was trained on {self.size[0]}x{self.size[1]}; "
+                "resize the video first"
+            )

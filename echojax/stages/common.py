@@ -1,0 +1,227 @@
+"""What the stages share: which videos take part, where weights come from, how a network is validated."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from echojax import clips, inference
+from echojax.data import (
+    Clips,
+    Cohort,
+    TracedFrames,
+    cohort,
+    is_traced,
+    padded_blocks,
+    ssl_positions,
+    stack,
+    usual_size,
+)
+from echojax.errors import UserError
+from echojax.evaluate import DiceCounts, dice_counts, mae, pooled_dice_from_counts, r2
+from echojax.models.surgery import widen_stem
+from echojax.networks import Network, build_network, load_network
+from echojax.preprocessing import Preprocessing
+from echojax.records import MaskSet, VideoSet
+from echojax.train.mesh import put_batch, make_mesh
+
+Validate = Callable[[dict, dict], dict[str, float]]
+
+
+# --- Which videos take part -------------------------------------------------------------------------------------------
+
+
+def training_positions(videos: VideoSet, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled and unlabelled TRAIN videos as the config's `labels` say; "all" leaves none unlabelled."""
+    if labels.subset == "all":
+        return videos.select("TRAIN"), np.array([], np.int64)
+    if labels.subset != "ssl":
+        raise UserError(f"labels.subset is {labels.subset!r}, expected 'ssl' or 'all'")
+    return ssl_positions(videos, labels.num_labelled, labels.num_unlabelled)
+
+
+def traced_cohort(videos: VideoSet, positions: np.ndarray) -> Cohort:
+    """Videos with ED and ES tracings, of the data set's usual size."""
+    return cohort(videos, positions, {**_has_size(videos), "no ED and ES tracing": lambda p: is_traced(videos, p)})
+
+
+def ef_cohort(videos: VideoSet, positions: np.ndarray, labels, masks: MaskSet | None = None) -> Cohort:
+    """Videos with a known EF, of the data set's usual size, and with masks of every frame where masks are needed."""
+    keep = {**_has_size(videos), "EF unknown": lambda p: bool(np.isfinite(videos.ef_percent[p]))}
+    return cohort(videos, positions, keep | _is_traced_if_required(videos, labels) | _has_masks(videos, masks))
+
+
+def unlabelled_cohort(
+    videos: VideoSet, positions: np.ndarray, labels, min_frames: int = 0, masks: MaskSet | None = None
+) -> Cohort:
+    """Videos to learn from without labels, with more than `min_frames` frames."""
+    keep = _has_size(videos)
+    if min_frames:
+        keep[f"not longer than {min_frames} frames"] = lambda p: bool(videos.num_frames[p] > min_frames)
+    return cohort(videos, positions, keep | _is_traced_if_required(videos, labels) | _has_masks(videos, masks))
+
+
+def _has_size(videos: VideoSet) -> dict[str, Callable[[int], bool]]:
+    height, width = usual_size(videos)
+    return {f"not {height}x{width}": lambda p: (videos.height[p], videos.width[p]) == (height, width)}
+
+
+def _is_traced_if_required(videos: VideoSet, labels) -> dict[str, Callable[[int], bool]]:
+    return {"no ED and ES tracing": lambda p: is_traced(videos, p)} if labels.require_tracings else {}
+
+
+def _has_masks(videos: VideoSet, masks: MaskSet | None) -> dict[str, Callable[[int], bool]]:
+    if masks is None:
+        return {}
+    known = set(masks.name.tolist())
+
+    def complete(position: int) -> bool:
+        name = str(videos.name[position])
+        return name in known and masks.num_frames(name) == videos.num_frames[position]
+
+    return {"no mask for every frame": complete}
+
+
+# --- Where weights come from ------------------------------------------------------------------------------------------
+
+
+def initial_network(description: dict, config, pretrained: str, initial_ef: float = 55.6) -> Network:
+    """The network that training starts from: fresh weights, or those of `config.init_from`.
+
+    A video network of three channels starts one of four: its stem is widened as the paper does.
+
+    Args:
+      pretrained: the weights that the paper starts from, for the message when `init_from` is empty.
+    """
+    if not config.init_from:
+        raise UserError(
+            f"init_from is empty: the paper starts from {pretrained}. Give a checkpoint directory that holds them, "
+            "or --config.init_from=random to start from random weights"
+        )
+    if config.init_from == "random":
+        return build_network(description, config.seed, initial_ef)
+    source, _ = load_network(config.init_from, "any stage, or --config.init_from=random")
+    differing = {
+        key: (source.description.get(key), value)
+        for key, value in description.items()
+        if key not in ("dtype", "in_channels") and source.description.get(key) != value
+    }
+    if differing:
+        found = ", ".join(f"{key} {theirs}, expected {ours}" for key, (theirs, ours) in differing.items())
+        raise UserError(f"{config.init_from} holds another network: {found}")
+    fresh = build_network(description, config.seed, initial_ef)
+    channels = source.description["in_channels"], description["in_channels"]
+    if channels == (3, 4):
+        rng = np.random.default_rng([config.seed, 4])
+        params = widen_stem(source.params, rng, config.network.fourth_channel_init)
+        return fresh._replace(params=params, stats=source.stats)
+    if channels[0] != channels[1]:
+        raise UserError(f"{config.init_from} holds a network of {channels[0]} input channels, expected {channels[1]}")
+    return fresh._replace(params=source.params, stats=source.stats)
+
+
+# --- How a network is validated ---------------------------------------------------------------------------------------
+
+
+def segment_traced(
+    segment: Callable, params, stats, source: TracedFrames, batch_size: int, on_images: Callable | None = None
+) -> tuple[DiceCounts, DiceCounts]:
+    """Dice counts of every video's ED and ES frame; a pixel is left ventricle where its logit is above 0.
+
+    Args:
+      segment: from `echojax.inference.make_segment`.
+      on_images: called with (logits, masks, num_videos of the block) of each block, ED and ES images stacked.
+    """
+    mesh = make_mesh()
+    counts = {"ed": [], "es": []}
+    for block, num_real in padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size):
+        batch = stack([source.example(item, np.random.default_rng(0)) for item in block])
+        logits = {}
+        for phase in counts:
+            logits[phase] = np.asarray(segment(params, stats, put_batch(mesh, batch[phase])))[:num_real]
+            counts[phase].append(dice_counts(logits[phase] > 0, batch[f"{phase}_mask"][:num_real]))
+        if on_images is not None:
+            masks = np.stack([batch["ed_mask"][:num_real], batch["es_mask"][:num_real]])
+            on_images(np.stack([logits["ed"], logits["es"]]), masks)
+    ed, es = (DiceCounts(*map(np.concatenate, zip(*map(_columns, of_phase), strict=True))) for of_phase in counts.values())
+    return ed, es
+
+
+def _columns(counts: DiceCounts) -> tuple[np.ndarray, np.ndarray]:
+    return counts.intersection, counts.total
+
+
+def make_segmentation_validation(
+    network: Network, preprocessing: Preprocessing, source: TracedFrames, settings
+) -> Validate:
+    """Validation of a segmentation network: `loss` (the selection criterion), `loss_per_pixel` and pooled `dice`.
+
+    `settings.selection` "per_pixel": mean cross-entropy of a pixel, in nats. "original": the sum over each batch (mean of
+    its ED and ES half) weighted by batch size, as the original selects; the last, smaller batch weighs too little there.
+    """
+    if settings.selection not in ("per_pixel", "original"):
+        raise UserError(f"validation.selection is {settings.selection!r}, expected 'per_pixel' or 'original'")
+    segment = inference.make_segment(network, preprocessing)
+
+    def validate(params, stats) -> dict[str, float]:
+        batch_losses, batch_sizes = [], []
+
+        def add_loss(logits, masks):
+            z = logits.astype(np.float64)
+            loss = np.maximum(z, 0) - z * masks + np.log1p(np.exp(-np.abs(z)))
+            batch_losses.append(loss.sum() / 2)
+            batch_sizes.append(logits.shape[1])
+
+        ed, es = segment_traced(segment, params, stats, source, settings.batch_size, add_loss)
+        losses, sizes = np.array(batch_losses), np.array(batch_sizes)
+        pixels = preprocessing.size[0] * preprocessing.size[1]
+        per_pixel = losses.sum() / sizes.sum() / pixels
+        original = (losses * sizes).sum() / sizes.sum() / pixels
+        both = ed + es
+        return {
+            "loss": float(per_pixel if settings.selection == "per_pixel" else original),
+            "loss_per_pixel": float(per_pixel),
+            "dice": float(pooled_dice_from_counts(both.intersection, both.total)),
+        }
+
+    return validate
+
+
+def make_ef_validation(network: Network, preprocessing: Preprocessing, source: Clips, settings) -> Validate:
+    """Validation of an EF network: `mse`, `mae` and `r2`, means over seeded passes with one random clip per video."""
+    regress = inference.make_regress(network, preprocessing)
+    ef = source.videos.ef_percent[source.positions]
+
+    def validate(params, stats) -> dict[str, float]:
+        passes = []
+        for seed in range(settings.num_passes):
+            starts = inference.one_clip_starts(source, seed)
+            predicted = inference.predict_ef(
+                regress, params, stats, source, starts, settings.batch_size, f"validation {seed + 1}/{settings.num_passes}"
+            )
+            predicted = np.concatenate(predicted)
+            passes.append((np.mean(np.square(predicted - ef)), mae(predicted, ef), r2(predicted, ef)))
+        mse, absolute, determination = map(float, np.mean(passes, axis=0))
+        return {"mse": mse, "mae": absolute, "r2": determination}
+
+    return validate
+
+
+def ef_clips(config, videos: VideoSet, positions: np.ndarray, masks: MaskSet | None, *, train: bool) -> Clips:
+    """Random clips as the config's `clip` says; padding and cropping in training alone."""
+    clip = config.clip
+    return Clips(videos, positions, clip.num_frames, clip.period, masks=masks, pad=clip.pad if train else 0)
+
+
+def prepare(batch: dict, preprocessing: Preprocessing, clip, dtype=np.float32):
+    """Network input of a batch of `Clips` in training: normalised, padded, cropped, masks as fourth channel."""
+    return clips.prepare_clips(
+        batch["clip"],
+        batch["num_valid"],
+        preprocessing.mean,
+        preprocessing.std,
+        masks=batch.get("mask"),
+        crop=batch.get("crop"),
+        pad=clip.pad,
+        mask_pad=clip.mask_pad,
+        dtype=dtype,
+    )

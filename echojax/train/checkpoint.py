@@ -1,0 +1,160 @@
+"""Checkpoints: the one place that knows Orbax.
+
+    runs/<stage>/checkpoints/<step>/    the newest few
+    runs/<stage>/best/                  the best by the stage's criterion
+
+Each holds the state (parameters, statistics, optimiser, key) and, as JSON, everything else that is needed to go on or to
+be used elsewhere: step, best value, data iterator, network, preprocessing, config and versions. Orbax writes a
+checkpoint under a temporary name and renames it, so that one is there whole or not at all.
+"""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from echojax.errors import UserError
+from echojax.preprocessing import Preprocessing
+from echojax.train.mesh import replicated
+from echojax.train.state import TrainState
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself besides its arrays.
+
+    Attributes:
+      stage: the stage that made it, or "port".
+      network: arguments of `echojax.models.build_network`.
+      preprocessing: what the network expects of its input.
+      step: optimiser steps done.
+      best: the best value of the stage's criterion so far, this step included; None before the first validation.
+      iterator: state of the data iterator.
+      config: the run's config.
+      versions: of echojax and of the libraries beneath it.
+    """
+
+    stage: str
+    network: dict
+    preprocessing: Preprocessing
+    step: int
+    best: float | None
+    iterator: dict
+    config: dict
+    versions: dict
+
+    def to_json(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Metadata":
+        return cls(**{**values, "preprocessing": Preprocessing.from_json(values["preprocessing"])})
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, workdir: Path, keep: int):
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.best_directory = Path(workdir).absolute() / "best"
+        self.keep = keep
+
+    def save(self, state: TrainState, metadata: Metadata) -> None:
+        """Saves a step and deletes the oldest beyond `keep`."""
+        path = self.directory / str(metadata.step)
+        if path.exists():  # a resumed run comes by again with the same bits
+            return
+        _save(path, state, metadata)
+        if jax.process_index() == 0:
+            for old in _steps(self.directory)[: -self.keep]:
+                shutil.rmtree(old)
+
+    def save_best(self, state: TrainState, metadata: Metadata) -> None:
+        """Replaces the best checkpoint; one that is killed meanwhile leaves the old or the new one, whole."""
+        new, old = self.best_directory.with_name("best.new"), self.best_directory.with_name("best.old")
+        if jax.process_index() == 0:
+            shutil.rmtree(new, ignore_errors=True)
+        _save(new, state, metadata)
+        if jax.process_index() == 0:
+            if self.best_directory.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                self.best_directory.rename(old)
+            new.rename(self.best_directory)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint, or None."""
+        steps = _steps(self.directory)
+        return steps[-1] if steps else None
+
+
+def find_checkpoint(directory: str | Path, made_by: str) -> Path:
+    """The checkpoint that a run, a `best` or a step directory holds: a run's best, else its newest step.
+
+    Raises:
+      UserError: naming `made_by`, the command that makes it, when there is none.
+    """
+    directory = Path(directory).expanduser().absolute()
+    if _is_checkpoint(directory):
+        return directory
+    candidates = [directory / "best", directory / "best.old", *reversed(_steps(directory / "checkpoints"))]
+    for candidate in candidates:
+        if _is_checkpoint(candidate):
+            return candidate
+    state = "holds no checkpoint" if directory.exists() else "does not exist"
+    raise UserError(f"{directory} {state}; make one with: {made_by}")
+
+
+def load_metadata(path: Path) -> Metadata:
+    """Reads what a checkpoint says of itself."""
+    values = ocp.metadata(path).custom_metadata
+    if not values or "preprocessing" not in values:
+        raise UserError(f"{path} is an Orbax checkpoint, but not one that echojax wrote: it carries no preprocessing")
+    return Metadata.from_json(values)
+
+
+def load_state(path: Path, like: TrainState, mesh: Mesh) -> TrainState:
+    """Restores a state onto a mesh of any number of devices; `like` gives structure, shapes and dtypes."""
+    sharding = replicated(mesh)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _parts(like))
+    restored = ocp.load_checkpointables(path, abstract)
+    return TrainState(**restored["weights"], **restored["training"])
+
+
+def load_weights(path: Path, params: PyTree, stats: PyTree) -> tuple[PyTree, PyTree]:
+    """Reads parameters and statistics alone, in the structure and shapes given, onto this process's first device."""
+    sharding = SingleDeviceSharding(jax.local_devices()[0])
+    weights = {"params": params, "stats": stats}
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), weights)
+    restored = ocp.load_checkpointables(path, {"weights": abstract})["weights"]
+    return restored["params"], restored["stats"]
+
+
+def _save(path: Path, state: TrainState, metadata: Metadata) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ocp.save_checkpointables(path, _parts(state), custom_metadata=metadata.to_json())
+
+
+def _parts(state: TrainState) -> dict[str, dict[str, PyTree]]:
+    """What is needed to use a network and what only to go on training it, so that either can be read alone."""
+    return {
+        "weights": {"params": state.params, "stats": state.stats},
+        "training": {"step": state.step, "optimiser": state.optimiser, "key": state.key},
+    }
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_dir() and ocp.is_orbax_checkpoint(path)
+
+
+def _steps(directory: Path) -> list[Path]:
+    """Checkpoints of a directory, oldest first; what a killed run left under a temporary name is no checkpoint."""
+    if not directory.is_dir():
+        return []
+    return sorted((path for path in directory.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))

@@ -1,0 +1,170 @@
+"""Reading and writing video files: the one place that knows OpenCV, containers and codecs.
+
+    frames, fps = read_video("clip.avi")                # uint8 (t, h, w, 3), RGB
+    write_video("clip.avi", frames, fps)                # Motion JPEG in AVI, as EchoNet-Dynamic is distributed
+    write_video("clip.mp4", frames, fps, codec="vp09")  # plays in every browser
+
+Frames are what OpenCV's FFMPEG decoder gives, converted from BGR to RGB. The original programs used this decoder;
+others differ from it by up to three grey levels, so the backend is fixed and never left to OpenCV's choice.
+"""
+
+import os
+import pathlib
+import struct
+
+# FFmpeg reports every damaged packet on stderr by itself; what is wrong is said once, in the VideoError.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+from echojax.errors import UserError
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+# Containers other than AVI may only estimate their number of frames, from the duration.
+_COUNT_TOLERANCE_FRAMES = 2
+
+
+class VideoError(UserError):
+    """A video file that cannot be read or written whole.
+
+    Attributes:
+      path: the file.
+      reason: `missing`, `empty`, `unreadable`, `truncated` or `unwritable`.
+    """
+
+    def __init__(self, path: os.PathLike | str, reason: str, text: str):
+        super().__init__(f"{path}: {text}")
+        self.path = pathlib.Path(path)
+        self.reason = reason
+
+    def __reduce__(self):
+        # The default would call the constructor with the joined text alone.
+        return type(self), (self.path, self.reason, str(self).removeprefix(f"{self.path}: "))
+
+
+def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
+    """Reads every frame of a video file.
+
+    Args:
+      path: any container and codec that OpenCV's FFMPEG knows.
+
+    Returns:
+      frames, uint8 `(t, h, w, 3)`, RGB; and the container's frames per second (0.0 where it has none). The container's
+      rate is often wrong: trust a table beside the video before it.
+
+    Raises:
+      VideoError: the file is missing, empty, not a video, or holds fewer frames than it declares.
+    """
+    path = pathlib.Path(path)
+    _check_file(path)
+    # One decoder thread: for small frames more threads cost time, and data preparation runs one process per core.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        if not capture.isOpened():
+            raise VideoError(path, "unreadable", "is not a video that FFmpeg can open; fetch or export it again")
+        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        frames = _decode(capture)
+    finally:
+        capture.release()
+    if not frames:
+        raise VideoError(path, "unreadable", f"declares {declared} frames, but none can be decoded; fetch it again")
+    tolerance = 0 if path.suffix.lower() == ".avi" else _COUNT_TOLERANCE_FRAMES
+    if len(frames) < declared - tolerance or _is_cut_avi(path):
+        raise VideoError(
+            path, "truncated", f"ends early: {len(frames)} of {declared} declared frames can be decoded; fetch it again"
+        )
+    return np.stack(frames), fps
+
+
+def to_gray(frames: np.ndarray) -> np.ndarray:
+    """Converts RGB to grey levels by OpenCV's rule, `0.299 R + 0.587 G + 0.114 B`, rounded.
+
+    Args:
+      frames: uint8 `(t, h, w, 3)`.
+
+    Returns:
+      uint8 `(t, h, w, 1)`. Where R = G = B the level is unchanged; in a few percent of an echo's pixels JPEG's chroma
+      makes the channels differ, and that difference is lost.
+    """
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])[..., None]
+
+
+def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: str = "MJPG") -> None:
+    """Writes a video file; it appears whole or not at all.
+
+    Args:
+      path: where to; the suffix chooses the container (`.avi`, `.mp4`, `.webm`, ...).
+      frames: uint8 `(t, h, w, 3)` RGB, `(t, h, w, 1)` or `(t, h, w)` grey levels.
+      fps: frames per second, positive.
+      codec: OpenCV's four letters. `MJPG` in `.avi` for data, `vp09` in `.mp4` for a browser, `FFV1` in `.avi` for
+        lossless RGB. The pip build of OpenCV holds no H.264 encoder.
+
+    Raises:
+      VideoError: the codec or container is not available or the disk refuses.
+      ValueError: frames of another type or shape, or no frame at all.
+    """
+    path = pathlib.Path(path)
+    frames = _as_rgb(frames)
+    if fps <= 0:
+        raise ValueError(f"fps must be positive, got {fps}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    height, width = frames.shape[1:3]
+    fourcc = cv2.VideoWriter_fourcc(*codec)
+    try:
+        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(fps), (width, height))
+        if not writer.isOpened():
+            raise VideoError(path, "unwritable", f"cannot write codec {codec} into {path.suffix} in {path.parent}")
+        for frame in frames:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        writer.release()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_file(path: pathlib.Path) -> None:
+    if not path.is_file():
+        raise VideoError(path, "missing", "no such file")
+    if path.stat().st_size == 0:
+        raise VideoError(path, "empty", "the file has 0 bytes; fetch it again")
+
+
+def _decode(capture: cv2.VideoCapture) -> list[np.ndarray]:
+    frames = []
+    while True:
+        ok, frame = capture.read()
+        if not ok:
+            return frames
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+
+
+def _as_rgb(frames: np.ndarray) -> np.ndarray:
+    if frames.ndim == 3:
+        frames = frames[..., None]
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] not in (1, 3) or frames.size == 0:
+        raise ValueError(f"frames must be uint8 (t, h, w, 1 or 3) and not empty, got {frames.dtype} {frames.shape}")
+    return np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+
+
+def _is_cut_avi(path: pathlib.Path) -> bool:
+    """Tells whether an AVI's list of frames (`movi`) reaches beyond the end of the file.
+
+    A file cut inside its very last frame still yields the declared number of frames, the last of them spoilt. One that
+    lost only the seek index behind the frames is whole for our purpose.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        riff, _, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+        if riff != b"RIFF" or form != b"AVI ":
+            return False
+        position = 12
+        while position + 12 <= size:
+            file.seek(position)
+            kind, length, name = struct.unpack("<4sI4s", file.read(12))
+            if kind == b"LIST" and name == b"movi":
+                return position + 8 + length > size
+            position += 8 + length + length % 2
+    return True
