@@ -11,6 +11,7 @@ def get_config() -> ConfigDict:
     """Returns the fields shared by all stages, with the defaults of the CSS paper's released commands."""
     return ConfigDict(
         {
+            "smoke": False,  # set by the variant `:smoke`; its results go below runs/smoke
             "stage": "",  # seg, css, ef, teacher or kd: a file of echojax/stages; demo or claim: of echojax/pipelines
             "seed": 0,  # initialisation, dropout, order of videos, clip starts and crops
             # Where a stage's inputs are.
@@ -85,7 +86,7 @@ def get_config() -> ConfigDict:
                 "clip_stride": 1,  # frames between the starts of "all" clips
                 "batch_size": 20,  # clips or images per forward pass
                 "interval": "percentile95",  # over videos: "percentile95", or the original's unnamed 90 %, "legacy90"
-                "data_kind": "",  # what the page calls the data: "phantom" or "real"; "" reads it from the records
+                "data_kind": "",  # what results say of their data: "phantom" or "real"; "" reads it from the records
             },
             "infer": {
                 "splits": ("TRAIN", "VAL", "TEST"),
@@ -93,6 +94,14 @@ def get_config() -> ConfigDict:
                 "videos_per_shard": 64,
                 "after_training": False,  # write masks when training ends
             },
+            # Phantoms to make in data_dir when it does not exist yet: for smoke runs and the demo.
+            "phantoms": {
+                "num_videos": 0,  # 0 makes none: data_dir must be there
+                "seed": 0,
+                "num_frames": (80, 200),  # frames per video, at least and at most
+                "splits": (0.75, 0.125, 0.125),  # shares of TRAIN, VAL and TEST
+            },
+            "requires": {},  # stage: config of a stage to run first where its workdir, beside this one, has no result
             "compile_cache_dir": "~/.cache/echojax/xla",  # compiled programs are kept here; "" keeps none
         }
     )

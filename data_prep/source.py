@@ -1,12 +1,13 @@
 """Reads a directory in EchoNet-Dynamic's layout: `FileList.csv`, `VolumeTracings.csv`, `Videos/`.
 
-Tables come as people have them: names with or without `.avi`, splits in any case, byte-order marks, CRLF, extra columns.
-Everything is keyed on the stem of the name. What cannot be used is listed as a `Problem`, and the rest goes on.
+Tables come as people have them: names with or without `.avi`, splits in any case, byte-order marks, CRLF, extra
+columns. Everything is keyed on the stem of the name. What cannot be used is listed as a `Problem`; the rest goes on.
 """
 
 import dataclasses
 import math
 import pathlib
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,9 @@ def read_source(directory: pathlib.Path) -> Source:
       UserError: the directory has another layout, or a table is unreadable or lacks a column that is needed.
     """
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; expected {FILE_LIST}, {VOLUME_TRACINGS} and {VIDEO_FOLDER}/ in it")
+        raise UserError(
+            f"{directory}: no such directory; expected {FILE_LIST}, {VOLUME_TRACINGS} and {VIDEO_FOLDER}/ in it"
+        )
     if not (directory / VIDEO_FOLDER).is_dir():
         raise UserError(f"{directory}: has no folder {VIDEO_FOLDER}/; --source is the folder that holds {FILE_LIST}")
     table = read_table(directory / FILE_LIST, required=("FileName", "Split"))
@@ -103,12 +106,15 @@ def read_table(path: pathlib.Path, required: tuple[str, ...]) -> pd.DataFrame:
       UserError: missing, not UTF-8, not a table, or without a required column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        with warnings.catch_warnings():
+            # Pandas would drop what is beyond the last column, such as the digits behind a decimal comma.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; --source is the folder that holds {FILE_LIST}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as CSV UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: is not a table with one comma-separated row per line ({error})") from error
     known = {name.lower(): name for name in _COLUMNS}
     table.columns = [known.get(str(c).strip().lower(), str(c).strip()) for c in table.columns]
@@ -131,7 +137,9 @@ def _read_tracings(directory: pathlib.Path, problems: list[Problem]) -> dict[str
     path = directory / VOLUME_TRACINGS
     if not path.is_file():
         text = "no such file: no video has tracings"
-        problems.append(Problem(VOLUME_TRACINGS, "tracings_table_absent", text, KEPT, "stored without; EF can still be used"))
+        problems.append(
+            Problem(VOLUME_TRACINGS, "tracings_table_absent", text, KEPT, "stored without; EF can still be used")
+        )
         return {}
     table = read_table(path, required=("FileName", "X1", "Y1", "X2", "Y2", "Frame"))
     names = table["FileName"].map(stem).to_numpy()
@@ -159,7 +167,9 @@ def _check_identity(name: str, split: str, number: int, seen: set[str]) -> Probl
     if not name:
         return Problem(line, "name_absent", "the row has no FileName", LEFT_OUT, "the row is ignored; name its file")
     if name in seen:
-        return Problem(name, "name_repeated", f"{line} names it again", LEFT_OUT, "the first row counts; remove the other")
+        return Problem(
+            name, "name_repeated", f"{line} names it again", LEFT_OUT, "the first row counts; remove the other"
+        )
     if split not in SPLITS:
         text = f"{line} has Split {split!r}, expected {', '.join(SPLITS)}"
         return Problem(name, "split_unknown", text, LEFT_OUT, "the row is ignored; set its Split")
@@ -218,7 +228,9 @@ def _read_fps(name: str, values: dict[str, str], problems: list[Problem]) -> flo
     value = _to_float(text)
     if "FPS" in values and not value > 0:
         found = f"FPS is {text!r}, expected a positive number"
-        problems.append(Problem(name, "fps_absent", found, KEPT, "the video file's own rate is used, which may be wrong"))
+        problems.append(
+            Problem(name, "fps_absent", found, KEPT, "the video file's own rate is used, which may be wrong")
+        )
     return value if value > 0 else math.nan
 
 
@@ -226,7 +238,9 @@ def _take_tracings(name: str, traced: dict[str, tuple[Tracing, ...]], problems: 
     found = traced.get(name, ())
     if traced and not found:
         text = f"{VOLUME_TRACINGS} has no usable rows for it"
-        problems.append(Problem(name, "tracings_absent", text, KEPT, "stored without tracings; usable for EF and as unlabelled"))
+        problems.append(
+            Problem(name, "tracings_absent", text, KEPT, "stored without tracings; usable for EF and as unlabelled")
+        )
     return found
 
 

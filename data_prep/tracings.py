@@ -108,7 +108,9 @@ def _note_frames(name: str, found: list[Tracing], problems: list[Problem]) -> No
     count = len({tracing.frame for tracing in found})
     if count == 1:
         text = "one frame is traced, expected two (ED and ES)"
-        problems.append(Problem(name, "tracing_single_frame", text, KEPT, "stored; counts as a video without ED and ES"))
+        problems.append(
+            Problem(name, "tracing_single_frame", text, KEPT, "stored; counts as a video without ED and ES")
+        )
     elif count > 2:
         text = f"{count} frames are traced, expected two (ED and ES)"
         problems.append(Problem(name, "tracing_many_frames", text, KEPT, "all are stored; largest is ED, smallest ES"))

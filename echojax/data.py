@@ -7,6 +7,7 @@ run that is resumed sees exactly what an undisturbed one would have seen.
 
 import collections
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grain
@@ -42,6 +43,12 @@ def usual_size(videos: VideoSet) -> tuple[int, int]:
     """The most frequent (height, width) of a data set."""
     sizes = collections.Counter(zip(videos.height.tolist(), videos.width.tolist(), strict=True))
     return sizes.most_common(1)[0][0]
+
+
+def data_kind(videos: VideoSet) -> str:
+    """ "phantom" for a data set made of phantoms, else "real"; the converter writes it down."""
+    manifest = videos.data_dir / "manifest.json"
+    return json.loads(manifest.read_text()).get("kind", "real") if manifest.exists() else "real"
 
 
 def is_traced(videos: VideoSet, position: int) -> bool:

@@ -61,20 +61,20 @@ def paint_anatomy(parameters: PhantomParameters) -> np.ndarray:
     """Echo level of every tissue at end-diastole, dB: float32 `SHAPE` over (S_PX, N_PX)."""
     look = parameters.appearance
     rng = parameters.generator(3)
-    patches = look.patchiness_db * smooth_field(rng, SHAPE, (9, 11)) + 2 * smooth_field(rng, SHAPE, (30, 36))
+    patches = look.patchiness_db * smooth_field(rng, SHAPE, (9, 11)) + 2 * smooth_field(rng, SHAPE, (24, 30))
     canvas = Canvas(_surroundings(parameters, rng))
     _paint_atria(canvas, parameters, patches)
     _paint_right_ventricle(canvas, parameters, patches, rng)
     _paint_left_ventricle(canvas, parameters, patches, rng)
     _paint_fibrous_body(canvas, parameters, rng)
-    return canvas.level
+    return canvas.level + look.grain_db * smooth_field(rng, SHAPE, (60, 74))
 
 
 def _surroundings(parameters, rng):
     look = parameters.appearance
     left, right = look.left_background_db, look.right_background_db
     level = left + (right - left) * np.clip(0.5 + N_PX[None, :] / 40, 0, 1)
-    return level + 4 * smooth_field(rng, SHAPE, (5, 6)) + 2.5 * smooth_field(rng, SHAPE, (20, 24))
+    return level + 4.5 * smooth_field(rng, SHAPE, (4, 5)) + 2.5 * smooth_field(rng, SHAPE, (16, 20))
 
 
 def _wall_half_width(parameters):
@@ -94,10 +94,14 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     septal = canvas.n < 0
     reach = np.where(septal, outer[0][:, None], outer[1][:, None]) - np.abs(canvas.n)
     level = np.where(septal, look.septum_db, look.lateral_db) + patches
-    canvas.paint(np.minimum(reach, base - canvas.s), level)
+    # The septum ends sharply at the right ventricle; elsewhere the wall passes into lung and chest wall.
+    softness = np.where(septal & (canvas.s > 0.15 * ventricle.length_px), 1.5, look.wall_blur_px)
+    canvas.paint(np.minimum(reach, 0.5 * softness * (base - canvas.s)), level, softness)
     inner = cavity_half_width(ventricle, S_PX)
     roughness = ventricle.trabeculae * np.clip(1.2 - S_PX / ventricle.length_px, 0, 1)[:, None]
-    inside = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n)
+    # What the eye sees as border wavers about the border that is traced.
+    waver = 0.5 * smooth_field(rng, SHAPE, (22, 26))
+    inside = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n) + waver
     # Trabeculae: strands within a few pixels of the border; the tracer counts them as cavity, and so does the truth.
     strands = smooth_field(rng, SHAPE, (50, 60)) > 0.9
     level = np.where(strands & (inside < 5), look.lateral_db - 6, BLOOD_DB)
@@ -138,7 +142,7 @@ def _paint_atria(canvas, parameters, patches):
     ventricle, chambers, look = parameters.ventricle, parameters.chambers, parameters.appearance
     base = ventricle.length_px
     septal, lateral = cavity_half_width(ventricle, np.array([0.98 * base]))[:, 0]
-    wall = 3.0
+    wall = 4.0
     left_n = 0.5 * (lateral - septal) + 0.15 * chambers.la_half_width_px
     right_n = left_n - chambers.la_half_width_px - chambers.atrial_septum_px - chambers.ra_half_width_px
     atria = [
@@ -150,7 +154,7 @@ def _paint_atria(canvas, parameters, patches):
     for n, length, half_width in atria:
         outer = canvas.ellipse(base + 0.45 * length, n, 0.55 * length + wall, half_width + wall, power=2.5)
         ring = np.maximum(look.lateral_db, look.posterior_db - 6)
-        canvas.paint(np.minimum(outer, canvas.s - base + 4), ring + patches)
+        canvas.paint(np.minimum(outer, canvas.s - base + 4), ring + patches, softness=4)
     for n, length, half_width in atria:
         inner = canvas.ellipse(base + 0.45 * length, n, 0.55 * length, half_width, power=2.5)
         canvas.paint(np.minimum(inner, canvas.s - base + 2), BLOOD_DB)

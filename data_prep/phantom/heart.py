@@ -187,19 +187,41 @@ class BeatingHeart:
         s, ends = self._chords(self.cycle.contraction.mean(0), self.rest_s, self.rest_width, self.width)
         return self.to_image(np.stack([s, s], -1), ends)
 
+    def rest(self, s, n, frames=slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where the tissue at heart coordinates (t, ...) was at end-diastole.
+
+        Args:
+            s, n: float32 (t, ...), for the frames of the slice.
+            frames: slice of frames with a start and stop, or all.
+
+        Returns:
+            s0 and n0, float32 (t, ...), and whether the place is within the half width of the cavity, bool.
+        """
+        rest_s, widths = self._flat_tables(frames)
+        column = ((s - np.float32(AXIS_PX[0])) * np.float32(1 / STEP_PX) + np.float32(0.5)).astype(np.int32)
+        np.clip(column, 0, len(AXIS_PX) - 1, out=column)
+        column += (np.arange(len(s), dtype=np.int32) * len(AXIS_PX)).reshape((-1,) + (1,) * (s.ndim - 1))
+        s0 = rest_s[column]
+        # Septal and lateral table lie one after the other.
+        column += np.where(n < 0, np.int32(0), np.int32(len(rest_s)))
+        width, rest_width = np.moveaxis(widths.take(column, axis=0), -1, 0)
+        distance = np.abs(n)
+        within = distance < width
+        beyond = np.sqrt(np.maximum(distance * distance + rest_width * rest_width - width * width, 0))
+        n0 = np.where(within, distance * (rest_width / np.maximum(width, np.float32(1e-3))), beyond)
+        return s0, np.copysign(n0, n), within
+
+    def _flat_tables(self, frames):
+        rest_s = self.rest_s[frames].astype(np.float32).ravel()
+        widths = np.stack([self.width[:, frames], self.rest_width[:, frames]], -1).astype(np.float32)
+        return rest_s, widths.reshape(-1, 2)
+
     def masks(self) -> np.ndarray:
         """Left ventricular cavity, bool (t, 112, 112): apex to mitral plane, papillary muscles included."""
         y, x = np.mgrid[:SIZE_PX, :SIZE_PX].astype(np.float32)
-        s, n = self.to_heart(x, y)
-        column = np.clip(np.rint((s - AXIS_PX[0]) / STEP_PX).astype(np.int32), 0, len(AXIS_PX) - 1)
-        row = np.arange(len(s))[:, None, None]
-        septal = n < 0
-        now = np.where(septal, self.width[SEPTAL][row, column], self.width[LATERAL][row, column])
-        before = np.where(septal, self.rest_width[SEPTAL][row, column], self.rest_width[LATERAL][row, column])
-        slope = np.tan(np.radians(self.parameters.ventricle.base_tilt_deg))
-        rest_n = n * before / np.maximum(now, 1e-6)
-        above_valve = self.rest_s[row, column] < self.parameters.ventricle.length_px + slope * rest_n
-        return (np.abs(n) < now) & above_valve
+        s0, n0, within = self.rest(*self.to_heart(x, y))
+        slope = np.float32(np.tan(np.radians(self.parameters.ventricle.base_tilt_deg)))
+        return within & (s0 < np.float32(self.parameters.ventricle.length_px) + slope * n0)
 
 
 def _lookup(table, s):

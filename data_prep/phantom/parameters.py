@@ -122,10 +122,13 @@ class Appearance:
     right_background_db: float
     posterior_db: float
     patchiness_db: float  # standard deviation of the smooth brightness field on walls
+    grain_db: float  # standard deviation of the fine one, which is the structure of the tissue itself
+    wall_blur_px: float  # how softly the lateral wall passes into its surroundings
     attenuation_db: float  # what depth compensation leaves at the bottom
     haze_db: float  # clutter level; near field, and how fast it falls with depth
     haze_near_db: float
     haze_depth: float
+    edge_db: float  # loss towards the sector's sides
     haze_memory: float  # 0..1 correlation of clutter from frame to frame
     decorrelation: float  # radians per beat by which tissue speckle changes out of plane
     lateral_dropout_db: float
@@ -134,6 +137,7 @@ class Appearance:
     num_reverberations: int
     persistence: float  # 0..1 share of the previous frame in the displayed one
     sharpness: float  # unsharp masking after scan conversion
+    flicker: float  # standard deviation of pixel noise, share of the level
     marks: bool  # probe marker, depth scale
     ecg: bool
 
@@ -230,18 +234,19 @@ def _sample_sector(rng):
         half_angle_deg=half_angle,
         tilt_deg=rng.normal(0, 1.0),
         near_px=rng.uniform(1.5, 6),
-        depth_px=rng.uniform(99, 108) if rng.random() < 0.8 else rng.uniform(88, 112),
+        # The lower arc usually just leaves the picture in the middle and shows in the corners.
+        depth_px=SIZE_PX - apex_y + (rng.uniform(-1, 6) if rng.random() < 0.8 else rng.uniform(-14, 10)),
         depth_cm=rng.uniform(12.5, 19),
     )
 
 
 def _sample_ventricle(rng, ef, sector):
-    length = float(np.clip(rng.normal(55, 7), 38, 72))
+    length = float(np.clip(rng.normal(55, 8), 36, 74))
     # Weak hearts tend to be wide, strong ones slender; the overlap is large, so that EF cannot be read from size.
     aspect = float(np.clip(rng.normal(0.60 - 0.0022 * (ef - 45), 0.09), 0.38, 0.85))
     thickness = length * rng.uniform(0.07, 0.17)
     axis = float(np.clip(rng.normal(14, 8), -12, 34))
-    middle_x, middle_y = rng.normal(63, 5.5), rng.normal(53, 5)
+    middle_x, middle_y = rng.normal(63, 6), rng.normal(54, 5.5)
     direction = np.sin(np.radians(axis)), np.cos(np.radians(axis))
     apex_y = max(middle_y - 0.5 * length * direction[1], sector.apex_y_px + rng.uniform(8, 17))
     return Ventricle(
@@ -250,8 +255,8 @@ def _sample_ventricle(rng, ef, sector):
         axis_deg=axis,
         length_px=length,
         half_width_px=0.5 * aspect * length,
-        widest=rng.uniform(0.5, 0.78),
-        bluntness=rng.uniform(1.7, 2.8),
+        widest=rng.uniform(0.5, 0.9),
+        bluntness=rng.uniform(1.35, 2.5),
         annulus=rng.uniform(0.62, 0.95),
         asymmetry=float(np.clip(rng.normal(0, 0.18), -0.4, 0.4)),
         bend=float(np.clip(rng.normal(0, 0.15), -0.35, 0.35)),
@@ -269,13 +274,13 @@ def _sample_ventricle(rng, ef, sector):
 def _sample_chambers(rng, ventricle):
     length, width = ventricle.length_px, 2 * ventricle.half_width_px
     return OtherChambers(
-        rv_width_px=width * rng.uniform(0.35, 1.1),
+        rv_width_px=width * rng.uniform(0.45, 1.2),
         rv_start=rng.uniform(0.05, 0.45),
         rv_wall_px=rng.uniform(1.5, 4),
         la_length_px=length * rng.uniform(0.4, 0.85),
         la_half_width_px=0.5 * width * rng.uniform(0.75, 1.3),
         ra_length_px=length * rng.uniform(0.35, 0.8),
-        ra_half_width_px=0.5 * width * rng.uniform(0.6, 1.2),
+        ra_half_width_px=min(0.5 * width * rng.uniform(0.7, 1.4), 22.0),
         atrial_septum_px=rng.uniform(1.5, 4),
     )
 
@@ -313,39 +318,49 @@ def _sample_motion(rng, ef, fps, frames):
 
 
 def _sample_appearance(rng):
-    tissue = rng.normal(-25, 3.5)
+    tissue = rng.normal(-26, 3.5)
+    lateral = tissue + rng.normal(-1, 3.5)
     return Appearance(
-        dynamic_range_db=rng.uniform(42, 58),
+        dynamic_range_db=rng.uniform(44, 60),
         gain_db=rng.normal(0, 2.0),
-        gamma=rng.uniform(0.9, 1.5),
-        axial_px=rng.uniform(0.45, 0.8),
-        lateral_rad=rng.uniform(0.012, 0.024),
+        gamma=rng.uniform(1.0, 1.7),
+        axial_px=rng.uniform(0.25, 0.5),
+        lateral_rad=rng.uniform(0.006, 0.013),
         focus=rng.uniform(0.3, 0.8),
-        sidelobe_db=rng.uniform(-38, -22),
+        sidelobe_db=rng.uniform(-40, -24),
         septum_db=tissue + rng.normal(4, 3),
-        lateral_db=tissue + rng.normal(0, 3.5),
-        right_wall_db=tissue + rng.normal(0, 4),
-        pericardium_db=tissue + rng.uniform(4, 14),
-        valve_db=rng.uniform(-26, -10),
-        left_background_db=rng.uniform(-52, -26),
-        right_background_db=rng.uniform(-52, -24),
-        posterior_db=rng.uniform(-30, -12),
-        patchiness_db=rng.uniform(2.5, 7),
+        lateral_db=lateral,
+        right_wall_db=tissue + rng.normal(-1, 4),
+        pericardium_db=tissue + rng.uniform(6, 15),
+        valve_db=rng.uniform(-28, -12),
+        left_background_db=_sample_background(rng, tissue),
+        right_background_db=_sample_background(rng, lateral),
+        posterior_db=rng.uniform(-28, -12),
+        patchiness_db=rng.uniform(3, 8),
+        grain_db=rng.uniform(1, 4),
+        wall_blur_px=rng.uniform(1.5, 14),
         attenuation_db=rng.uniform(-8, 8),
-        haze_db=rng.uniform(-66, -42),
-        haze_near_db=rng.uniform(0, 22),
+        haze_db=rng.uniform(-68, -48),
+        haze_near_db=rng.uniform(0, 20),
         haze_depth=rng.uniform(0.12, 0.4),
-        haze_memory=rng.uniform(0.3, 0.95),
-        decorrelation=rng.uniform(0.2, 1.2),
-        lateral_dropout_db=-rng.uniform(6, 28) if rng.random() < 0.5 else 0.0,
+        edge_db=rng.uniform(0, 14),
+        haze_memory=rng.uniform(0.4, 0.9),
+        decorrelation=rng.uniform(0.2, 1.0),
+        lateral_dropout_db=-rng.uniform(6, 28) if rng.random() < 0.45 else 0.0,
         septal_dropout_db=-rng.uniform(4, 20) if rng.random() < 0.3 else 0.0,
-        num_shadows=int(rng.choice((0, 1, 2), p=(0.5, 0.35, 0.15))),
+        num_shadows=int(rng.choice((0, 1, 2), p=(0.6, 0.3, 0.1))),
         num_reverberations=int(rng.choice((0, 1, 2, 3), p=(0.4, 0.3, 0.2, 0.1))),
-        persistence=rng.uniform(0, 0.45),
-        sharpness=rng.uniform(0, 0.5),
+        persistence=rng.uniform(0.05, 0.4),
+        sharpness=rng.uniform(0.2, 0.8),
+        flicker=rng.uniform(0.04, 0.12),
         marks=rng.random() < 0.85,
         ecg=rng.random() < 0.05,
     )
+
+
+def _sample_background(rng, wall_db):
+    """Lung and chest beside the heart: often as bright as the wall, sometimes black."""
+    return wall_db + rng.normal(-4, 4) if rng.random() < 0.65 else rng.uniform(-58, -36)
 
 
 def validate(parameters: PhantomParameters) -> None:

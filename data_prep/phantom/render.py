@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.phantom import marks
 from data_prep.phantom.heart import LATERAL, SEPTAL, BeatingHeart, find_beat
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, validate
-from data_prep.phantom.scan import NUM_BEAMS, NUM_RADII, Beam, Clutter, Fan, Tissue, bilinear, compress, sharpen
+from data_prep.phantom.scan import NUM_BEAMS, NUM_CHANNELS, NUM_RADII, Beam, Clutter, Fan, Tissue, bilinear, compress, finish
 
 CHUNK_FRAMES = 8  # as many as stay in a core's cache
 LEAFLET_POINTS = 26
@@ -92,14 +92,14 @@ def _render_frames(parameters, heart):
         frames = slice(start, min(start + CHUNK_FRAMES, total))
         s, n = heart.to_heart(fan.x, fan.y, frames)
         signal = tissue.signal(tissue.locate(s, n, frames), frames) * tissue_gain
-        signal += leaflets(frames)
+        signal[..., :2] += leaflets(frames)
         signal += np.stack([clutter.next() for _ in range(len(signal))]) * noise_gain
         filtered = beam(np.moveaxis(signal, 0, 2).reshape(NUM_RADII, NUM_BEAMS, -1))
-        filtered = filtered.reshape(NUM_RADII, NUM_BEAMS, -1, 2)
+        filtered = filtered.reshape(NUM_RADII, NUM_BEAMS, -1, NUM_CHANNELS)
         grey = compress(filtered, clutter.gain_db[..., None], parameters)
         shown = _persist(grey, shown, parameters.appearance.persistence)
         pictures[frames] = (to_pixels @ grey.reshape(NUM_RADII * NUM_BEAMS, -1)).T
-    pictures = sharpen(pictures.reshape(total, SIZE_PX, SIZE_PX), parameters.appearance.sharpness)
+    pictures = finish(pictures.reshape(total, SIZE_PX, SIZE_PX), parameters)
     inside = np.asarray(to_pixels.sum(1)).reshape(SIZE_PX, SIZE_PX) > 0.5
     pictures = np.clip(255 * pictures * inside, 0, 255)
     return marks.burn_in(np.rint(pictures).astype(np.uint8), parameters, inside)
@@ -118,7 +118,7 @@ def _leaflet_signal(parameters, heart, fan):
     """Mitral leaflets as rows of scatterers: a function of a frame slice to a signal (t, radii, beams, 2)."""
     rng = parameters.generator(7)
     positions, mirror = _leaflets(parameters, heart, rng)
-    strength = 10 ** (parameters.appearance.valve_db / 20) * (1 + 0.5 * rng.standard_normal(positions.shape[1:3]))
+    strength = 10 ** (parameters.appearance.valve_db / 20) * np.exp(0.5 * rng.standard_normal(positions.shape[1:3]))
     phase = 2 * np.pi * rng.random() + 0.6 * rng.standard_normal(positions.shape[1:3])
     echo = (mirror * strength)[..., None] * np.stack([np.cos(phase), np.sin(phase)], -1)
     radius, beam = fan.indices(positions[..., 0], positions[..., 1])
@@ -134,7 +134,7 @@ def _leaflet_signal(parameters, heart, fan):
             np.bincount(flat, (weights[frames] * echo[frames][..., None, part]).ravel(), count * samples) for part in (0, 1)
         ]
         # One scatterer stands for a pixel's worth of leaflet, whose echo the filter spreads over its own width.
-        return (6 * np.stack(parts, -1)).reshape(count, NUM_RADII, NUM_BEAMS, 2).astype(np.float32)
+        return (2.5 * np.stack(parts, -1)).reshape(count, NUM_RADII, NUM_BEAMS, 2).astype(np.float32)
 
     return signal
 

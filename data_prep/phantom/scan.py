@@ -13,14 +13,18 @@ import scipy.sparse
 from scipy.ndimage import gaussian_filter
 
 from data_prep.phantom import anatomy
-from data_prep.phantom.heart import AXIS_PX, STEP_PX, BeatingHeart
+from data_prep.phantom.heart import BeatingHeart
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, Sector
 
-NUM_RADII = 136
-NUM_BEAMS = 104
+NUM_RADII = 144
+NUM_BEAMS = 120
 # Scatterers are smoothed to this standard deviation, so that looking up the nearest one does not flicker.
-SCATTERER_PX = 0.6
+SCATTERER_PX = 0.45
 FLOOR_POWER = 1e-12
+# Real channels whose squares add up to the echo's power. Two are the in-phase and quadrature parts of one look; the third is
+# half a look more: compounding and the reduction to 112 pixels make real speckle less stark than one look's.
+NUM_CHANNELS = 3
+NOISE_BANK = 6
 
 
 class Fan:
@@ -120,20 +124,7 @@ class Tissue:
 
     def locate(self, s, n, frames):
         """Texture row numbers of heart positions (t, ...) in the given frames, int32."""
-        heart = self.heart
-        column = ((s - np.float32(AXIS_PX[0])) * np.float32(1 / STEP_PX)).astype(np.int32)
-        np.clip(column, 0, len(AXIS_PX) - 1, out=column)
-        column += (np.arange(len(s), dtype=np.int32) * len(AXIS_PX)).reshape((-1,) + (1,) * (s.ndim - 1))
-        first = slice(frames.start, frames.stop)
-        rest_s = heart.rest_s[first].astype(np.float32).ravel()[column]
-        # Both sides in one table: the lateral half follows the septal half.
-        column += np.where(n < 0, 0, len(s) * len(AXIS_PX)).astype(np.int32)
-        width = heart.width[:, first].astype(np.float32).ravel()[column]
-        rest_width = heart.rest_width[:, first].astype(np.float32).ravel()[column]
-        distance = np.abs(n)
-        beyond = np.sqrt(np.maximum(distance * distance + rest_width * rest_width - width * width, 0))
-        within = distance * (rest_width / np.maximum(width, 1e-3))
-        rest_n = np.copysign(np.where(distance < width, within, beyond), n)
+        rest_s, rest_n, _ = self.heart.rest(s, n, frames)
         return self._rows(rest_s, rest_n, frames)
 
     def _rows(self, rest_s, rest_n, frames):
@@ -149,20 +140,20 @@ class Tissue:
         return i * np.int32(anatomy.SHAPE[1]) + j
 
     def signal(self, rows, frames):
-        """Complex echo of texture rows (t, ...) as float32 (t, ..., 2)."""
+        """Echo of texture rows (t, ...): float32 (t, ..., channels)."""
         both = self.texture.take(rows, axis=0)
         shape = (-1,) + (1,) * rows.ndim
         mixing = self.mixing[frames].astype(np.float32).reshape(shape)
-        return np.cos(mixing) * both[..., :2] + np.sin(mixing) * both[..., 2:]
+        return np.cos(mixing) * both[..., :NUM_CHANNELS] + np.sin(mixing) * both[..., NUM_CHANNELS:]
 
 
 def _scatterers(rng):
-    """Two complex Gaussian fields of unit power at half-pixel steps: float32 (cells, 4)."""
+    """Two independent fields of unit power at half-pixel steps, all channels of each: float32 (cells, 2 * channels)."""
     coarse = anatomy.SHAPE[0] // 2, anatomy.SHAPE[1] // 2
-    white = rng.standard_normal((4, *coarse), dtype=np.float32)
+    white = rng.standard_normal((2 * NUM_CHANNELS, *coarse), dtype=np.float32)
     rows, columns = (_refinement(size) for size in coarse)
     fine = rows @ white @ columns.T
-    return np.ascontiguousarray(fine.reshape(4, -1).T) * np.float32(np.sqrt(0.5))
+    return np.ascontiguousarray(fine.reshape(2 * NUM_CHANNELS, -1).T) * np.float32(NUM_CHANNELS**-0.5)
 
 
 @functools.lru_cache(maxsize=4)
@@ -187,13 +178,17 @@ class Clutter:
         self.haze = 10 ** (haze_db / 20)
         self.gain_db = _gain_map(look, fan, place)
         self.rings = _reverberations(look, fan, place)
+        self.bank = self.rng.standard_normal((NOISE_BANK, *shape, NUM_CHANNELS), dtype=np.float32)
+        self.bank *= np.float32(NUM_CHANNELS**-0.5)
         self.state = self._white()
 
     def _white(self):
-        return self.rng.standard_normal((NUM_RADII, NUM_BEAMS, 2), dtype=np.float32) * np.float32(np.sqrt(0.5))
+        """White noise of unit power: a field of the bank at a random offset and sign, which is cheaper than new numbers."""
+        which, shift, turn = self.rng.integers((NOISE_BANK, NUM_RADII, NUM_BEAMS))
+        return self.rng.choice((-1, 1)).astype(np.float32) * np.roll(self.bank[which], (shift, turn), (0, 1))
 
     def next(self):
-        """Clutter signal of the next frame, float32 (radii, beams, 2), before the beam's filter."""
+        """Clutter signal of the next frame, float32 (radii, beams, channels), before the beam's filter."""
         self.state = self.memory * self.state + np.sqrt(1 - self.memory**2) * self._white()
         return self.state * self.haze[..., None] + self.rings
 
@@ -202,7 +197,8 @@ def _gain_map(look, fan, rng):
     """Receive gain in dB: gain, depth compensation, dropout sectors, shadows, weak edges."""
     angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
     depth = fan.depth
-    gain = look.gain_db + look.attenuation_db * (depth - 0.4) + 2.5 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
+    gain = look.gain_db + look.attenuation_db * (depth - 0.4) - look.edge_db * angle**4
+    gain = gain + 3 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
     for side, drop in ((1, look.lateral_dropout_db), (-1, look.septal_dropout_db)):
         edge = rng.uniform(0.1, 0.7)
         band = np.clip((depth - rng.uniform(-0.2, 0.4)) / 0.2, 0, 1)
@@ -216,30 +212,34 @@ def _gain_map(look, fan, rng):
 
 
 def _reverberations(look, fan, rng):
-    """Standing echoes of chest wall and probe: arcs at fixed depths, float32 (radii, beams, 2)."""
-    signal = np.zeros((NUM_RADII, NUM_BEAMS, 2), np.float32)
+    """Standing echoes of chest wall and probe: arcs at fixed depths, float32 (radii, beams, channels)."""
+    signal = np.zeros((NUM_RADII, NUM_BEAMS, NUM_CHANNELS), np.float32)
     angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
     for _ in range(look.num_reverberations):
-        at, level = rng.uniform(0.02, 0.22), rng.uniform(-34, -16)
+        at, level = rng.uniform(0.02, 0.22), rng.uniform(-38, -22)
         span = np.exp(-(((angle - rng.uniform(-0.6, 0.6)) / rng.uniform(0.2, 0.7)) ** 2))
-        bend = at + 0.02 * anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 4))
+        bend = at + 0.004 * anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 4))
         ring = np.exp(-0.5 * ((fan.depth - bend) / 0.008) ** 2) * span * 10 ** (level / 20)
         phase = 2 * np.pi * rng.random() + 2 * anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 20))
-        signal += 2 * ring[..., None] * np.stack([np.cos(phase), np.sin(phase)], -1)
+        signal[..., :2] += 2 * ring[..., None] * np.stack([np.cos(phase), np.sin(phase)], -1)
     return signal
 
 
 def compress(signal, gain_db, parameters: PhantomParameters) -> np.ndarray:
-    """Magnitude of a filtered signal (..., 2) to grey share 0..1: log compression over the dynamic range, then gamma."""
+    """Magnitude of a filtered signal (..., channels) to grey share 0..1: log compression over the dynamic range, then gamma."""
     look = parameters.appearance
-    power = signal[..., 0] ** 2 + signal[..., 1] ** 2
+    power = np.einsum("...c,...c->...", signal, signal)
     decibel = 10 * np.log10(power + np.float32(FLOOR_POWER)) + gain_db
     share = np.clip(1 + decibel / np.float32(look.dynamic_range_db), 0, 1)
     return share ** np.float32(look.gamma)
 
 
-def sharpen(frames: np.ndarray, amount: float) -> np.ndarray:
-    """Unsharp masking of float frames (t, h, w), as displays do."""
-    if amount < 0.05:
-        return frames
-    return frames + np.float32(amount) * (frames - gaussian_filter(frames, (0, 1, 1)))
+def finish(pictures: np.ndarray, parameters: PhantomParameters) -> np.ndarray:
+    """What happens to pixels after scan conversion, (t, h, w) in 0..1: unsharp masking, then flicker."""
+    look = parameters.appearance
+    rng = parameters.generator(9)
+    sharp = pictures + np.float32(look.sharpness) * (pictures - gaussian_filter(pictures, (0, 0.8, 0.8)))
+    bank = np.float32(look.flicker) * rng.standard_normal((NOISE_BANK, *pictures.shape[1:]), dtype=np.float32) + 1
+    for picture, which, shift in zip(sharp, *rng.integers((NOISE_BANK, SIZE_PX), size=(len(sharp), 2)).T, strict=True):
+        picture *= np.roll(bank[which], shift)
+    return sharp

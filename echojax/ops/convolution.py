@@ -29,6 +29,8 @@ def conv(
     out[o] = sum_k x[o * stride + k * dilation - padding] kernel[k] along each axis, x being zero outside. `stride`,
     `padding` (the same on both sides) and `dilation` (default 1) hold one number per axis of `space`.
     """
+    import os
+    if os.environ.get('BARRIER'): x = jax.lax.optimization_barrier(x)
     sizes, dilation = x.shape[1:-1], tuple(dilation or (1,) * len(stride))
     kernel, pads = _drop_unseeing_taps(sizes, kernel, stride, padding, dilation)
     x, stride, pads = _slice_untouched_axes(x, kernel, stride, pads)

@@ -14,6 +14,11 @@ from echojax.errors import UserError
 from echojax.records import example, tfrecord
 
 INDEX_NAME = "index.npz"
+# What every index holds, of videos or masks: names, and where each record is.
+RECORD_KEYS = (
+    *("name", "shard", "record_offset", "record_bytes", "frames_offset", "frames_shape"),
+    *("shard_name", "shard_bytes"),
+)
 REBUILD = "python -m data_prep verify {} --rebuild_index"
 # Files mapped at once: below the 256 open files that macOS allows by default.
 _MAX_MAPS = 128

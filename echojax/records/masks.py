@@ -25,7 +25,7 @@ from echojax.records import example, index, tfrecord
 ENCODINGS = ("uint8", "floor", "float32")
 DATASET = "masks"
 VIDEOS_PER_SHARD = 64
-_PLAN = "plan.json"
+PLAN_NAME = "plan.json"
 _COMMAND = "python main.py --config=configs/css.py --mode=infer"
 
 
@@ -147,7 +147,7 @@ class MaskWriter:
 
     def _begin(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / _PLAN
+        path = self.directory / PLAN_NAME
         if path.is_file():
             begun = json.loads(path.read_text())
             if other := [key for key in self._plan if begun.get(key) != self._plan[key]]:
@@ -157,7 +157,7 @@ class MaskWriter:
                     + "; remove the folder to begin anew, or choose another"
                 )
             return
-        temporary = path.with_name(f".{_PLAN}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{PLAN_NAME}.{os.getpid()}.tmp")
         temporary.write_text(json.dumps(self._plan, indent=2) + "\n")
         os.replace(temporary, path)
 
@@ -198,7 +198,7 @@ def open_masks(masks_dir: os.PathLike | str) -> "MaskSet":
       UserError: there are none, a split is not complete, or the splits are stored in different ways.
     """
     root = pathlib.Path(masks_dir).absolute()
-    folders = [root] if (root / _PLAN).is_file() else sorted(path.parent for path in root.glob(f"*/{_PLAN}"))
+    folders = [root] if (root / PLAN_NAME).is_file() else sorted(path.parent for path in root.glob(f"*/{PLAN_NAME}"))
     if not folders:
         raise UserError(f"{masks_dir}: holds no masks; make them with `{_COMMAND}`")
     return MaskSet(root, [example.require_dataset(folder, _COMMAND) for folder in folders])
@@ -216,7 +216,7 @@ class MaskSet:
     """
 
     def __init__(self, masks_dir: pathlib.Path, folders: Sequence[pathlib.Path]):
-        plans = {folder.name: json.loads((folder / _PLAN).read_text()) for folder in folders}
+        plans = {folder.name: json.loads((folder / PLAN_NAME).read_text()) for folder in folders}
         encodings = {name: plan["encoding"] for name, plan in plans.items()}
         if len(set(encodings.values())) > 1:
             raise UserError(f"{masks_dir}: the splits are stored in different encodings, {encodings}; infer them alike")

@@ -115,6 +115,10 @@ def read_channels(directory: pathlib.Path) -> int:
     """Reads from `features.json` whether frames are RGB (3) or grey (1)."""
     import tensorflow_datasets as tfds
 
+    if not (directory / "features.json").is_file():
+        raise UserError(
+            f"{directory}: features.json is missing; convert again with the same command, which keeps the shards"
+        )
     return int(tfds.features.FeaturesDict.from_config(str(directory))["frames"].shape[-1])
 
 
@@ -174,6 +178,9 @@ class VideoSet:
 
     def __len__(self) -> int:
         return len(self.name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._position
 
     def select(self, split: str) -> np.ndarray:
         """Positions of a split, int64, in source order; `ALL` is every video. Upper and lower case are one."""

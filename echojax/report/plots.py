@@ -62,7 +62,7 @@ def plot_bland_altman(ef_predicted: Videos, ef: Videos, title: str) -> Figure:
             label_y = agreement.bias.value + np.sign(offset) * max(abs(distance), abs(offset))
             _draw_level(axes, name, interval, color, line, label_y)
         axes.set_ylabel("Predicted − known LVEF (points)")
-        axes.text(0, 1, f"n = {len(ef)}", transform=axes.transAxes, va="top", color=style.MUTED, fontsize=10)
+        axes.text(0.02, 0.99, f"n = {len(ef)}", transform=axes.transAxes, va="top", color=style.MUTED, fontsize=10)
     return figure
 
 
@@ -179,7 +179,8 @@ def _draw_level(axes: Axes, name: str, interval: Interval, color: str, line: str
     if not np.isfinite(interval.value):
         return
     axes.axhline(interval.value, color=color, linewidth=1.6, linestyle=line)
-    text = f"{name} {interval.value:+.1f}"
+    # Adding zero turns -0.0 into 0.0.
+    text = f"{name} {round(interval.value, 1) + 0.0:+.1f}"
     if np.isfinite(interval.low):
         axes.axhspan(interval.low, interval.high, color=color, alpha=0.13, linewidth=0)
         text += f"\n[{interval.low:.1f}, {interval.high:.1f}]"

@@ -155,8 +155,19 @@ class _Run:
         if newest is None:
             return jax.device_put(fresh, replicated(self.mesh)), None
         metadata = load_metadata(newest)
-        _check_same_run(newest, metadata, self._metadata(metadata.step))
+        self._check_same_run(newest, metadata)
         return load_state(newest, fresh, self.mesh), metadata.best
+
+    def _check_same_run(self, path: Path, saved: Metadata) -> None:
+        """Raises UserError when a run would be resumed as another stage or network, or with batches in another order."""
+        expected = {"stage": self.stage.name, "network": self.stage.network.description, "seed": self.config.seed}
+        found = {"stage": saved.stage, "network": saved.network, "seed": saved.iterator.get("seed")}
+        for what, value in expected.items():
+            if found[what] != value:
+                raise UserError(
+                    f"{path} was made with {what} {found[what]}, this run has {value}; give another --workdir, or "
+                    "delete this one to begin anew"
+                )
 
     def _compile(self, batch: PyTree) -> CompiledStep:
         train_step = make_train_step(self.stage.loss, self.optimiser)
@@ -203,8 +214,8 @@ class _Run:
                 f"{stream}: {', '.join(names)}" for stream, names in self.stage.batches.names(step).items()
             )
             raise NonFiniteLoss(
-                f"the loss of step {step + 1} is {metrics['loss']}. Videos of that step: {names}. Look at them with "
-                f"`python -m data_prep verify`, or lower optimiser.learning_rate ({self.config.optimiser.learning_rate})"
+                f"the loss of step {step + 1} is {metrics['loss']}. Videos of that step: {names}. Look at them, or lower "
+                f"optimiser.learning_rate ({self.config.optimiser.learning_rate})"
             )
         if (step + 1) % self.config.train.log_steps == 0 or step + 1 == self.num_steps:
             self.log.write(step + 1, "train", metrics)
@@ -221,13 +232,3 @@ class _Run:
             config=self.config.to_json_best_effort(),
             versions=self.versions,
         )
-
-
-def _check_same_run(path: Path, saved: Metadata, now: Metadata) -> None:
-    """Raises UserError when a run would be resumed with another network or other data than it began with."""
-    for what in ("stage", "network", "iterator"):
-        before, after = getattr(saved, what), getattr(now, what)
-        if before != after:
-            raise UserError(
-                f"{path} was made with {what} {before}, this run has {after}; give another --workdir or the same config"
-            )

@@ -1,0 +1,228 @@
+"""What a trained run is worth on a split: the protocols of CSS and EchoNet-Dynamic, and the files they leave.
+
+Segmentation networks are measured by Dice on traced ED and ES frames, EF networks on one random clip per video and on
+all clips of a video averaged. Metrics of TEST stand in `metrics.json` under the stage's name, those of another split
+under `<stage>_<split>`.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from echojax import evaluate, inference
+from echojax.data import Clips, TracedFrames
+from echojax.errors import UserError
+from echojax.networks import Network
+from echojax.preprocessing import Preprocessing
+from echojax.records import MaskSet, MaskWriter, VideoSet
+from echojax.report import plots, style
+from echojax.stages import common
+
+_INTERVALS = {"percentile95": {"method": "percentile", "level": 0.95}, "legacy90": {"method": "legacy90", "level": 0.9}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained network and where its results go.
+
+    Attributes:
+      stage: its name, under which metrics are filed.
+      checkpoint: where the weights came from, in words.
+      data_kind: "phantom" or "real".
+    """
+
+    stage: str
+    network: Network
+    preprocessing: Preprocessing
+    checkpoint: str
+    videos: VideoSet
+    masks: MaskSet | None
+    config: object
+    workdir: Path
+    data_kind: str
+
+    def group(self, split: str) -> str:
+        return self.stage if split.upper() == "TEST" else f"{self.stage}_{split.lower()}"
+
+    def write_metrics(self, split: str, metrics: dict[str, evaluate.Interval]) -> None:
+        evaluate.update_metrics(
+            self.workdir / "metrics.json",
+            self.group(split),
+            metrics,
+            data=self.data_kind,
+            level=self.interval["level"],
+            split=split,
+        )
+
+    @property
+    def interval(self) -> dict:
+        name = self.config.evaluation.interval
+        if name not in _INTERVALS:
+            raise UserError(f"evaluation.interval is {name!r}, expected one of {', '.join(_INTERVALS)}")
+        return _INTERVALS[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class EfResults:
+    """EF of each video of a split, in percent, and what was predicted; `all_clips` is None where it was not asked for."""
+
+    names: list[str]
+    ef: np.ndarray
+    one_clip: np.ndarray  # (seeds, videos)
+    all_clips: np.ndarray | None
+    metrics: dict[str, evaluate.Interval]
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The better protocol's prediction: all clips averaged, else the mean of the single clips."""
+        return self.one_clip.mean(0) if self.all_clips is None else self.all_clips
+
+
+def evaluate_segmentation(run: Run, split: str) -> dict[str, evaluate.Interval]:
+    """Dice on the traced frames of a split: `dice_<split>.csv` and metrics, pooled and averaged over videos."""
+    cohort = common.traced_cohort(run.videos, run.videos.select(split))
+    _require(cohort, split, run.videos)
+    source = TracedFrames(run.videos, cohort.positions, run.config.labels.ed_es_order)
+    segment = inference.make_segment(run.network, run.preprocessing)
+    batch_size = run.config.evaluation.batch_size
+    ed, es = common.segment_traced(segment, run.network.params, run.network.stats, source, batch_size)
+    metrics = evaluate.summarise_dice(ed, es, **run.interval)
+    run.write_metrics(split, metrics)
+    names = [source.name(item) for item in range(len(source))]
+    dice = [evaluate.dice_from_counts(counts) for counts in (ed + es, ed, es)]
+    evaluate.write_dice(run.workdir / f"dice_{split.lower()}.csv", names, *dice)
+    return metrics
+
+
+def evaluate_ef(run: Run, split: str) -> EfResults:
+    """EF of a split by one clip and by all clips: predictions per video and per clip, metrics, plots."""
+    masks = run.masks if run.preprocessing.in_channels == 4 else None
+    cohort = common.ef_cohort(run.videos, run.videos.select(split), run.config.labels, masks)
+    _require(cohort, split, run.videos)
+    source = _clips(run, cohort.positions, masks)
+    results = _predict_split(run, source, split)
+    run.write_metrics(split, results.metrics)
+    columns = {f"ef_one_clip_{seed}": ef for seed, ef in zip(_seeds(run), results.one_clip, strict=True)}
+    path = run.workdir / f"predictions_{split.lower()}.csv"
+    evaluate.write_predictions(path, results.names, results.ef, results.predicted, **columns)
+    _plot(run, split, results)
+    return results
+
+
+def predict_split(run: Run, split: str) -> None:
+    """EF of every video of a split, known or not, over all clips: the CSV files alone."""
+    masks = run.masks if run.preprocessing.in_channels == 4 else None
+    cohort = common.unlabelled_cohort(run.videos, run.videos.select(split), run.config.labels, masks=masks)
+    _require(cohort, split, run.videos)
+    source = _clips(run, cohort.positions, masks)
+    predicted = _all_clips(run, source, split)
+    names = [source.name(item) for item in range(len(source))]
+    ef = run.videos.ef_percent[source.positions]
+    evaluate.write_predictions(run.workdir / f"predictions_{split.lower()}.csv", names, ef, predicted)
+
+
+def infer_masks(run: Run, split: str) -> None:
+    """Writes the masks of every frame of a split's videos to `masks/<split>/`; a killed run goes on where it was."""
+    infer = run.config.infer
+    videos = run.videos
+    cohort = common.unlabelled_cohort(videos, videos.select(split), run.config.labels)
+    _require(cohort, split, videos)
+    names = [str(name) for name in videos.name[cohort.positions]]
+    writer = MaskWriter(
+        run.workdir / "masks",
+        split,
+        names,
+        encoding=infer.encoding,
+        num_shards=-(-len(names) // infer.videos_per_shard),
+        producer=run.checkpoint,
+    )
+    segment = inference.make_segment(run.network, run.preprocessing)
+    pending = list(writer.pending())
+    positions = {shard: [videos.position(name) for name in names] for shard, names in pending}
+    num_frames = sum(int(videos.num_frames[position]) for shard in positions.values() for position in shard)
+    with tqdm(total=num_frames, desc=f"masks of {split}", unit="frame", mininterval=0.5) as progress:
+        for shard, names in pending:
+            logits = inference.predict_masks(
+                segment, run.network.params, run.network.stats, videos, positions[shard],
+                run.config.evaluation.batch_size, progress,
+            )  # fmt: skip
+            writer.write_shard(shard, zip(names, logits, strict=True))
+    writer.finish()
+
+
+def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
+    ef = run.videos.ef_percent[source.positions].astype(np.float64)
+    regress = inference.make_regress(run.network, run.preprocessing)
+    one_clip = []
+    for seed in _seeds(run):
+        starts = inference.one_clip_starts(source, seed)
+        predicted = inference.predict_ef(
+            regress, run.network.params, run.network.stats, source, starts,
+            run.config.evaluation.batch_size, f"{split}, one clip, seed {seed}",
+        )  # fmt: skip
+        one_clip.append(np.concatenate(predicted))
+    one_clip = np.array(one_clip, np.float64).reshape(len(_seeds(run)), len(ef))
+    all_clips = _all_clips(run, source, split) if run.config.evaluation.all_clips else None
+    if all_clips is None and not len(one_clip):
+        raise UserError("evaluation.all_clips is off and evaluation.one_clip_seeds is empty: nothing to evaluate")
+    metrics = {} if all_clips is None else evaluate.summarise_ef(all_clips, ef, **run.interval)
+    if len(one_clip):
+        metrics |= _one_clip_metrics(one_clip, ef, run.interval)
+    names = [source.name(item) for item in range(len(source))]
+    return EfResults(names, ef, one_clip, all_clips, metrics)
+
+
+def _all_clips(run: Run, source: Clips, split: str) -> np.ndarray:
+    """Mean prediction over the starts of each video, every start weighing the same; writes `clips_<split>.csv`."""
+    starts = inference.all_clip_starts(source, run.config.evaluation.clip_stride)
+    predicted = inference.predict_ef(
+        inference.make_regress(run.network, run.preprocessing), run.network.params, run.network.stats, source, starts,
+        run.config.evaluation.batch_size, f"{split}, all clips",
+    )  # fmt: skip
+    lengths = [len(of_video) for of_video in starts]
+    names = np.repeat([source.name(item) for item in range(len(source))], lengths)
+    path = run.workdir / f"clips_{split.lower()}.csv"
+    evaluate.write_clips(path, names, np.concatenate(starts), np.concatenate(predicted))
+    return np.array([of_video.mean(dtype=np.float64) for of_video in predicted])
+
+
+def _one_clip_metrics(one_clip: np.ndarray, ef: np.ndarray, interval: dict) -> dict[str, evaluate.Interval]:
+    """Metrics of a single random clip per video, averaged over the seeds; the interval is over videos."""
+
+    def mean_over_seeds(metric):
+        return evaluate.batched(lambda ef, *seeds: np.mean([metric(each, ef) for each in seeds], axis=0))
+
+    metrics = {"mae": evaluate.mae, "rmse": evaluate.rmse, "r2": evaluate.r2}
+    return {
+        f"{name}_one_clip": evaluate.bootstrap(mean_over_seeds(metric), ef, *one_clip, **interval)
+        for name, metric in metrics.items()
+    }
+
+
+def _plot(run: Run, split: str, results: EfResults) -> None:
+    title = f"{run.stage}, {run.data_kind} {split.upper()}"
+    summary = evaluate.summarise_ef(results.predicted, results.ef, **run.interval)
+    figures = {
+        "scatter": plots.plot_scatter(results.predicted, results.ef, title, summary),
+        "bland_altman": plots.plot_bland_altman(results.predicted, results.ef, title),
+        "roc": plots.plot_roc(results.predicted, results.ef, title, summary),
+    }
+    for name, figure in figures.items():
+        style.save_figure(figure, run.workdir / "plots" / f"{name}_{split.lower()}")
+
+
+def _clips(run: Run, positions: np.ndarray, masks: MaskSet | None) -> Clips:
+    preprocessing = run.preprocessing
+    return Clips(run.videos, positions, preprocessing.num_frames, preprocessing.period, masks=masks)
+
+
+def _seeds(run: Run) -> tuple[int, ...]:
+    return tuple(run.config.evaluation.one_clip_seeds)
+
+
+def _require(cohort: common.Cohort, split: str, videos: VideoSet) -> None:
+    print(f"{split.upper()}: {cohort.describe()}")
+    if not len(cohort):
+        raise UserError(f"{videos.data_dir}: {split.upper()} has no video to evaluate ({cohort.describe()})")

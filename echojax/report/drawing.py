@@ -1,0 +1,152 @@
+"""Small pictures made of arrays: enlarged frames, smooth contours, text. uint8 RGB, no OpenCV."""
+
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from echojax.report import style
+
+DPI = 100
+CONTOUR_HALF_WIDTH_PX = 1.2
+# Frames enlarged or outlined at once: keeps the temporary arrays of a long video small.
+BLOCK_FRAMES = 32
+
+Color = tuple[int, int, int]
+
+
+def parse_color(text: str) -> Color:
+    """`#rrggbb` as three numbers."""
+    return tuple(int(text[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def enlarge(frames: Float[np.ndarray, "*b h w"], zoom: int) -> Float[np.ndarray, "*b zoom*h zoom*w"]:
+    """Enlarges pictures by a whole factor with Catmull and Rom's cubic; values beyond the border repeat the border."""
+    height, width = frames.shape[-2:]
+    rows, columns = _zoom_matrix(height, zoom), _zoom_matrix(width, zoom)
+    return rows @ frames.astype(np.float32) @ columns.T
+
+
+def to_rgb(frames: UInt8[np.ndarray, "t h w *c"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """Frames without a channel axis or with one channel, as three equal channels."""
+    if frames.ndim == 3:
+        frames = frames[..., None]
+    return np.broadcast_to(frames, (*frames.shape[:3], 3))
+
+
+def enlarge_frames(frames: UInt8[np.ndarray, "t h w 3"], zoom: int) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
+    """Enlarges a clip, each channel by itself."""
+    blocks = []
+    for start in range(0, len(frames), BLOCK_FRAMES):
+        channels = np.moveaxis(frames[start : start + BLOCK_FRAMES], -1, 1)
+        large = np.clip(np.rint(enlarge(channels, zoom)), 0, 255).astype(np.uint8)
+        blocks.append(np.moveaxis(large, 1, -1))
+    return np.concatenate(blocks)
+
+
+def paint_contours(
+    pictures: UInt8[np.ndarray, "t zoom*h zoom*w 3"],
+    masks: Bool[np.ndarray, "t h w"] | Float[np.ndarray, "t h w"],
+    color: str,
+) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
+    """Draws the border of each mask on a picture of a whole multiple of its size.
+
+    Args:
+        masks: bool, or probabilities in 0 .. 1.
+        color: `#rrggbb`.
+    """
+    zoom = pictures.shape[1] // masks.shape[1]
+    painted = np.empty_like(pictures)
+    for start in range(0, len(masks), BLOCK_FRAMES):
+        block = slice(start, start + BLOCK_FRAMES)
+        painted[block] = paint(pictures[block], contour_opacity(masks[block], zoom), parse_color(color))
+    return painted
+
+
+def contour_opacity(
+    masks: Bool[np.ndarray, "t h w"] | Float[np.ndarray, "t h w"], zoom: int
+) -> Float[np.ndarray, "t zoom*h zoom*w"]:
+    """Opacity of a line along the border of each mask, smooth at the enlarged resolution.
+
+    The enlarged and slightly blurred mask m crosses 1/2 at the border, and |m - 1/2| / |∇m| estimates the distance to
+    it in pixels; opacity falls from 1 to 0 over one pixel at the line's half width.
+    """
+    level = ndimage.gaussian_filter(enlarge(masks, zoom), sigma=(0, 0.6 * zoom, 0.6 * zoom))
+    slope = np.hypot(*np.gradient(level, axis=(1, 2)))
+    distance = np.abs(level - 0.5) / np.maximum(slope, 1e-6)
+    return np.clip(CONTOUR_HALF_WIDTH_PX + 0.5 - distance, 0, 1)
+
+
+def paint(
+    picture: UInt8[np.ndarray, "*b h w 3"], opacity: Float[np.ndarray, "*b h w"], color: Color
+) -> UInt8[np.ndarray, "*b h w 3"]:
+    """Lays a colour over pictures, as opaque as `opacity` (0 .. 1) says."""
+    opacity = opacity[..., None].astype(np.float32)
+    return np.rint(picture * (1 - opacity) + np.asarray(color, np.float32) * opacity).astype(np.uint8)
+
+
+def render(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    """A matplotlib figure as pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def text_opacity(text: str, size_points: float = 9, bold: bool = False) -> Float[np.ndarray, "h w"]:
+    """Opacity of a line of text in a fixed-width font; every character is equally wide."""
+    if not text:
+        raise ValueError("text is empty; expected at least one character")
+    return np.concatenate([_glyph(character, size_points, bold) for character in text], axis=1)
+
+
+def paste_text(
+    picture: UInt8[np.ndarray, "h w 3"],
+    text: str,
+    x: int,
+    y: int,
+    color: Color,
+    size_points: float = 9,
+    bold: bool = False,
+) -> None:
+    """Writes text into a picture, in place, its upper left corner at (x, y); what does not fit is cut off."""
+    opacity = text_opacity(text, size_points, bold)
+    place = picture[y : y + opacity.shape[0], x : x + opacity.shape[1]]
+    place[...] = paint(place, opacity[: place.shape[0], : place.shape[1]], color)
+
+
+@functools.cache
+def _glyph(character: str, size_points: float, bold: bool) -> Float[np.ndarray, "h w"]:
+    # The advance of DejaVu Sans Mono is 0.602 em.
+    width, height = round(0.602 * size_points * DPI / 72), round(1.4 * size_points * DPI / 72)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
+    figure.text(
+        0.5,
+        0.28,
+        character,
+        color="white",
+        family="DejaVu Sans Mono",
+        size=size_points,
+        weight="bold" if bold else "normal",
+        ha="center",
+        va="baseline",
+    )
+    with style.applied():
+        return render(figure)[..., 0].astype(np.float32) / 255
+
+
+@functools.cache
+def _zoom_matrix(size: int, zoom: int) -> Float[np.ndarray, "zoom*size size"]:
+    """Weights of the cubic with a = -1/2 at pixel centres (j + 1/2) / zoom - 1/2."""
+    position = (np.arange(size * zoom) + 0.5) / zoom - 0.5
+    first = np.floor(position).astype(int) - 1
+    matrix = np.zeros((size * zoom, size), np.float32)
+    for tap in range(4):
+        distance = np.abs(position - (first + tap))
+        near = (1.5 * distance - 2.5) * distance**2 + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+        np.add.at(matrix, (np.arange(size * zoom), np.clip(first + tap, 0, size - 1)), weight)
+    return matrix

@@ -1,0 +1,150 @@
+"""From a config and a mode to a finished run: train, evaluate or infer one stage."""
+
+import importlib
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+
+import jax
+
+import echojax
+from echojax import evaluation
+from echojax.data import data_kind
+from echojax.errors import UserError
+from echojax.evaluate.files import replaced_file
+from echojax.networks import build_network
+from echojax.pipelines.phantoms import ensure_phantoms
+from echojax.records import open_masks, open_videos
+from echojax.train import checkpoint
+from echojax.train.loop import train
+
+STAGES = ("seg", "css", "ef", "teacher", "kd")
+PIPELINES = ("demo", "claim")
+MODES = ("train", "evaluate", "infer")
+_LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+def run(config, workdir: str | Path, mode: str) -> None:
+    """Runs a config; see `python main.py --help`.
+
+    Args:
+      workdir: "" is runs/<stage>, or runs/smoke/<stage> for a smoke variant.
+      mode: train (and evaluate), evaluate or infer.
+
+    Raises:
+      UserError: for an unknown stage or mode and for unusable input.
+    """
+    if mode not in MODES:
+        raise UserError(f"--mode is {mode!r}, expected one of {', '.join(MODES)}")
+    workdir = Path(workdir or f"runs/{'smoke/' if config.smoke else ''}{config.stage}").expanduser()
+    enable_compile_cache(config.compile_cache_dir)
+    if config.stage in PIPELINES:
+        if mode != "train":
+            raise UserError(f"--mode={mode} is for single stages; {config.stage} trains and evaluates several")
+        importlib.import_module(f"echojax.pipelines.{config.stage}").run(config, workdir)
+    elif config.stage in STAGES:
+        {"train": train_stage, "evaluate": evaluate_stage, "infer": infer_stage}[mode](config, workdir)
+    else:
+        raise UserError(f"stage is {config.stage!r}, expected one of {', '.join(STAGES + PIPELINES)}")
+    print(describe_files(workdir))
+    print("Research use only, not a medical device.")
+
+
+def train_stage(config, workdir: Path) -> None:
+    """Trains a stage from where it stands to its end, evaluates its best checkpoint, writes masks if asked to."""
+    ensure_phantoms(config.data_dir, config.phantoms)
+    for name, required in config.requires.items():
+        if not (workdir.parent / name / "metrics.json").exists():
+            train_stage(required, workdir.parent / name)
+    stage = _module(config).build(config)
+    for note in stage.notes:
+        print(f"{stage.name}: {note}")
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_config(config, workdir)
+    timing = train(stage, config, workdir, versions())
+    print(f"{stage.name}: {timing.describe()}")
+    evaluate_stage(config, workdir)
+    if config.infer.after_training:
+        infer_stage(config, workdir)
+
+
+def evaluate_stage(config, workdir: Path) -> dict[str, dict]:
+    """Evaluates a run's best checkpoint on the config's splits; returns {split: metrics}."""
+    run_ = open_run(config, workdir)
+    if _module(config).KIND == "segmentation":
+        return {split: evaluation.evaluate_segmentation(run_, split) for split in config.evaluation.splits}
+    return {split: evaluation.evaluate_ef(run_, split).metrics for split in config.evaluation.splits}
+
+
+def infer_stage(config, workdir: Path) -> None:
+    """Applies a run's best checkpoint to every video of the config's splits: masks, or EF per video and clip."""
+    run_ = open_run(config, workdir)
+    infer = evaluation.infer_masks if _module(config).KIND == "segmentation" else evaluation.predict_split
+    for split in config.infer.splits:
+        infer(run_, split)
+
+
+def open_run(config, workdir: Path) -> evaluation.Run:
+    """A run's best checkpoint with the data it is to be tried on."""
+    path = checkpoint.find_checkpoint(workdir, f"python main.py --config=configs/{config.stage}.py")
+    metadata = checkpoint.load_metadata(path)
+    network = build_network(metadata.network)
+    params, stats = checkpoint.load_weights(path, network.params, network.stats)
+    videos = open_videos(config.data_dir)
+    needs_masks = metadata.preprocessing.in_channels == 4
+    return evaluation.Run(
+        stage=config.stage,
+        network=network._replace(params=params, stats=stats),
+        preprocessing=metadata.preprocessing,
+        checkpoint=f"{metadata.stage}, step {metadata.step}, best value {metadata.best}",
+        videos=videos,
+        masks=open_masks(config.masks_dir) if needs_masks else None,
+        config=config,
+        workdir=workdir,
+        data_kind=config.evaluation.data_kind or data_kind(videos),
+    )
+
+
+def enable_compile_cache(directory: str) -> None:
+    """Keeps compiled programs between runs; an empty name keeps none."""
+    if directory:
+        jax.config.update("jax_compilation_cache_dir", str(Path(directory).expanduser()))
+
+
+def write_config(config, workdir: Path) -> None:
+    """Writes config.json: the resolved config, versions and commit."""
+    content = {"config": json.loads(config.to_json_best_effort()), "versions": versions(), "commit": commit()}
+    with replaced_file(workdir / "config.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of echojax and of what computes its results."""
+    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"echojax": echojax.__version__, **libraries, "device": jax.devices()[0].device_kind}
+
+
+def commit() -> str:
+    """The checkout's commit, with "+changes" where it was edited; empty outside of one."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head + ("+changes" if changed else "")
+
+
+def describe_files(workdir: Path) -> str:
+    """What a run left in its directory, a line per file or checkpoint, with sizes."""
+    lines = [f"Files in {workdir}:"]
+    for path in sorted(workdir.iterdir()):
+        files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+        size_mb = sum(each.stat().st_size for each in files) / 1e6
+        lines.append(f"  {path.name + ('/' if path.is_dir() else ''):<28} {size_mb:9.2f} MB")
+    return "\n".join(lines)
+
+
+def _module(config):
+    return importlib.import_module(f"echojax.stages.{config.stage}")
