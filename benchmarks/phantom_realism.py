@@ -5,15 +5,15 @@
 `--real` is a directory in EchoNet-Dynamic's layout. Measured per video, on grey levels:
 
     black_share          pixels at or below grey level 10
-    speckle_x_px, _y_px  full width at half height of the spatial autocorrelation of the high-passed picture (Gaussian,
-                         standard deviation 2.5 px, subtracted) where tissue is (smoothed level above 25)
-    frame_correlation    Pearson correlation of successive frames over the pixels that are ever bright, mean of the video;
-                         frame_correlation_10 the same ten frames apart
+    speckle_x_px, _y_px  full width at half height of the spatial autocorrelation of the high-passed picture (a
+                         Gaussian of standard deviation 2.5 px subtracted) where tissue is (smoothed level above 25)
+    frame_correlation    Pearson correlation of successive frames over the pixels that are ever bright, mean of the
+                         video; frame_correlation_10 the same ten frames apart
     speckle_contrast     local standard deviation over local mean, median over tissue
     level_p50 .. p99     quantiles of the grey levels inside the sector
 
-The verdict of a measure: the phantoms' median lies in the range [least, largest] of the real videos; `share_inside` says how
-many phantoms do. The sheet shows both side by side; it holds real frames, so it belongs nowhere public.
+The verdict of a measure: the phantoms' median lies in the range [least, largest] of the real videos; `share_inside`
+says how many phantoms do. The sheet shows both side by side; it holds real frames, so it belongs nowhere public.
 """
 
 import argparse
@@ -93,8 +93,11 @@ def compare(real: list[dict], phantoms: list[dict]) -> dict:
         low, high = theirs.min(), theirs.max()
         table[name] = {
             "real": {"least": float(low), "median": float(np.median(theirs)), "largest": float(high)},
-            "phantom": {"p10": float(np.percentile(ours, 10)), "median": float(np.median(ours)),
-                        "p90": float(np.percentile(ours, 90))},
+            "phantom": {
+                "p10": float(np.percentile(ours, 10)),
+                "median": float(np.median(ours)),
+                "p90": float(np.percentile(ours, 90)),
+            },
             "share_inside": float(((ours >= low) & (ours <= high)).mean()),
             "median_inside": bool(low <= np.median(ours) <= high),
         }
@@ -103,7 +106,9 @@ def compare(real: list[dict], phantoms: list[dict]) -> dict:
 
 def draw_sheet(path: pathlib.Path, real: list[np.ndarray], phantoms: list[np.ndarray], columns: int = 4) -> None:
     """Real videos on the left, phantoms on the right, three times enlarged."""
-    sides = [_mosaic([video[len(video) // 3] for video in videos[: 3 * columns]], columns) for videos in (real, phantoms)]
+    sides = [
+        _mosaic([video[len(video) // 3] for video in videos[: 3 * columns]], columns) for videos in (real, phantoms)
+    ]
     gap = np.full((sides[0].shape[0], 12), 255, np.uint8)
     matplotlib.image.imsave(path, np.hstack([sides[0], gap, sides[1]]), cmap="gray", vmin=0, vmax=255)
 
@@ -124,12 +129,16 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     paths = sorted((args.real / "Videos").glob("*.avi"))
     if not paths:
-        raise UserError(f"{args.real / 'Videos'}: no AVI file found; --real wants a directory in EchoNet-Dynamic's layout")
+        raise UserError(
+            f"{args.real / 'Videos'}: no AVI file found; --real wants a directory in EchoNet-Dynamic's layout"
+        )
     real = [read_video(path)[0][..., 0] for path in paths]
     phantoms = [render(sample_parameters(args.seed, k, 64)).frames for k in range(args.num_phantoms)]
     table = compare([measure(video) for video in real], [measure(video) for video in phantoms])
     inside = all(table[name]["median_inside"] for name in REQUIRED)
-    args.output.write_text(json.dumps({"all_required_inside": inside, "required": REQUIRED, "measures": table}, indent=2))
+    args.output.write_text(
+        json.dumps({"all_required_inside": inside, "required": REQUIRED, "measures": table}, indent=2)
+    )
     for name, row in table.items():
         real_range = f"{row['real']['least']:.3f} .. {row['real']['median']:.3f} .. {row['real']['largest']:.3f}"
         ours = f"{row['phantom']['p10']:.3f} .. {row['phantom']['median']:.3f} .. {row['phantom']['p90']:.3f}"

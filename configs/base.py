@@ -67,7 +67,8 @@ def get_config() -> ConfigDict:
                 "batch_size": 20,  # labelled videos per step, over all devices
                 "num_epochs": 25,
                 "max_steps": -1,  # stop after so many steps; -1 is after num_epochs
-                "checkpoint_steps": -1,  # steps between checkpoints; -1 is once an epoch
+                "checkpoint_epochs": 1,  # epochs between checkpoints
+                "checkpoint_steps": 0,  # steps between further checkpoints within an epoch; 0 is none
                 "keep_checkpoints": 2,  # newest checkpoints kept
                 "log_steps": 10,  # steps between lines of log.jsonl
                 "num_threads": 2,  # reading threads

@@ -57,7 +57,12 @@ def main(arguments: list[str]) -> int:
         return module.run(subparser.parse_args(rest + arguments[1:]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        # A full disk, a folder that may not be written: nothing is half done.
+        print(f"error: {error}; mend it and run the same command again to go on", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -130,7 +130,8 @@ def convert(
       source: the folder that holds `FileList.csv`, `VolumeTracings.csv` and `Videos/`.
       data_dir: where to; made if need be. An unfinished conversion there is continued.
       pixels: `rgb` stores the decoder's pixels as they are. `gray` stores one channel by OpenCV's weights, a third of
-        the size: where JPEG's chroma made a pixel's channels differ (about 2 % of them), their difference is lost.
+        the size: where JPEG's chroma or a coloured mark makes a pixel's channels differ (about 2 % of the pixels of
+        EchoNet-Dynamic, by 2 levels in the median), their difference is lost.
       workers: processes; by default one per core.
       strict: fail at the first input that cannot be stored whole, instead of reporting it and going on.
       progress: show a bar on stderr.
@@ -355,7 +356,7 @@ def _finish(directory, found, results, options, num_resumed) -> Summary:
 
 
 def _unusual_sizes(directory: pathlib.Path) -> list[Problem]:
-    arrays = index.load_arrays(directory)
+    arrays = index.load_arrays(directory, index.RECORD_KEYS)
     sizes, inverse, counts = np.unique(arrays["frames_shape"][:, 1:3], axis=0, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         return []

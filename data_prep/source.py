@@ -79,10 +79,11 @@ def read_source(directory: pathlib.Path) -> Source:
     seen = set()
     for number, values in enumerate(table.to_dict("records")):
         name, split = stem(values["FileName"]), values["Split"].upper()
-        if (problem := _check_identity(name, split, number, seen)) is not None:
+        problem = _check_identity(name, split, number, seen)
+        seen.add(name)
+        if problem is not None:
             problems.append(problem)
             continue
-        seen.add(name)
         listed.append((name, split))
         if name not in files:
             problems.append(_missing_video(name))
@@ -95,7 +96,7 @@ def read_source(directory: pathlib.Path) -> Source:
 
 def stem(name: str) -> str:
     """The name of a video without folder and without the extension of a video file."""
-    path = pathlib.PurePath(name.strip())
+    path = pathlib.PurePosixPath(name.strip().replace("\\", "/"))
     return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
 
 
@@ -115,7 +116,7 @@ def read_table(path: pathlib.Path, required: tuple[str, ...]) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as CSV UTF-8") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: is not a table with one comma-separated row per line ({error})") from error
+        raise UserError(f"{path}: is not a table of comma-separated values with decimal points ({error})") from error
     known = {name.lower(): name for name in _COLUMNS}
     table.columns = [known.get(str(c).strip().lower(), str(c).strip()) for c in table.columns]
     table = table.loc[:, ~table.columns.duplicated()]

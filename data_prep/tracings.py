@@ -4,8 +4,9 @@ A tracing in EchoNet-Dynamic is 21 rows of X1, Y1, X2, Y2: the long axis, then 2
 several experts traced has the rows of all of them under one frame number.
 """
 
+import math
+
 import numpy as np
-import pandas as pd
 
 from data_prep.problems import KEPT, PARTLY_KEPT, Problem
 from echojax.records import Tracing
@@ -29,15 +30,19 @@ def group(names, frames, points, problems: list[Problem]) -> dict[str, tuple[Tra
     Returns:
       usable tracings per video. The order of frames in the table is kept: the original takes the first for ES.
     """
+    groups: dict[tuple[str, float | None], list[int]] = {}
+    for row, (name, frame) in enumerate(zip(names, frames.tolist(), strict=True)):
+        # NaN does not equal itself and would be a key of its own for every row.
+        groups.setdefault((name, frame if math.isfinite(frame) else None), []).append(row)
     traced: dict[str, list[Tracing]] = {}
-    groups = pd.DataFrame({"name": names, "frame": frames}).groupby(["name", "frame"], sort=False, dropna=False)
-    for (name, frame), rows in groups.indices.items():
+    for (name, frame), rows in groups.items():
         found = traced.setdefault(name, [])
-        if not np.isfinite(frame) or frame != int(frame) or not np.isfinite(points[rows]).all():
-            text = f"{len(rows)} rows of frame {frame:g} hold something else than numbers"
+        if frame is None or not frame.is_integer() or not np.isfinite(points[rows]).all():
+            where = "without a frame number" if frame is None else f"of frame {frame:g}"
+            text = f"{len(rows)} rows {where} hold something else than finite numbers"
             problems.append(Problem(name, "tracing_not_numeric", text, PARTLY_KEPT, "stored without this tracing"))
             continue
-        found.extend(_split(name, int(frame), points[np.sort(rows)], problems))
+        found.extend(_split(name, int(frame), points[rows], problems))
     for name, found in traced.items():
         _note_frames(name, found, problems)
     return {name: tuple(found) for name, found in traced.items()}

@@ -198,8 +198,8 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, dict]:
 
 def _read_index(directory: pathlib.Path) -> tuple[dict[str, np.ndarray] | None, Finding | None]:
     try:
-        with np.load(directory / index.INDEX_NAME, allow_pickle=False) as file:
-            return {key: file[key] for key in index.RECORD_KEYS}, None
+        arrays = index.read_arrays(directory / index.INDEX_NAME)
+        return {key: arrays[key] for key in index.RECORD_KEYS}, None
     except FileNotFoundError:
         problem = "missing"
     except Exception as error:  # A damaged zip raises many kinds.

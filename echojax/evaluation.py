@@ -6,6 +6,7 @@ under `<stage>_<split>`.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from echojax.errors import UserError
 from echojax.networks import Network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, MaskWriter, VideoSet
-from echojax.report import plots, style
 from echojax.stages import common
 
 _INTERVALS = {"percentile95": {"method": "percentile", "level": 0.95}, "legacy90": {"method": "legacy90", "level": 0.9}}
@@ -56,12 +56,38 @@ class Run:
             split=split,
         )
 
+    @functools.cached_property
+    def segment(self):
+        """The compiled segmentation; see `inference.make_segment`."""
+        return inference.make_segment(self.network, self.preprocessing)
+
+    @functools.cached_property
+    def regress(self):
+        """The compiled regression; see `inference.make_regress`."""
+        return inference.make_regress(self.network, self.preprocessing)
+
+    def segment_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Logits (t, h, w) of the frames (t, h, w, c) of a video."""
+        batch_size = self.config.evaluation.batch_size
+        return inference.segment_frames(self.segment, self.network.params, self.network.stats, frames, batch_size)
+
     @property
     def interval(self) -> dict:
         name = self.config.evaluation.interval
         if name not in _INTERVALS:
             raise UserError(f"evaluation.interval is {name!r}, expected one of {', '.join(_INTERVALS)}")
         return _INTERVALS[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationResults:
+    """Dice of each video of a split: both frames pooled, ED and ES."""
+
+    names: list[str]
+    dice: np.ndarray
+    dice_ed: np.ndarray
+    dice_es: np.ndarray
+    metrics: dict[str, evaluate.Interval]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +106,19 @@ class EfResults:
         return self.one_clip.mean(0) if self.all_clips is None else self.all_clips
 
 
-def evaluate_segmentation(run: Run, split: str) -> dict[str, evaluate.Interval]:
+def evaluate_segmentation(run: Run, split: str) -> SegmentationResults:
     """Dice on the traced frames of a split: `dice_<split>.csv` and metrics, pooled and averaged over videos."""
     cohort = common.traced_cohort(run.videos, run.videos.select(split))
     _require(cohort, split, run.videos)
     source = TracedFrames(run.videos, cohort.positions, run.config.labels.ed_es_order)
-    segment = inference.make_segment(run.network, run.preprocessing)
     batch_size = run.config.evaluation.batch_size
-    ed, es = common.segment_traced(segment, run.network.params, run.network.stats, source, batch_size)
+    ed, es = common.segment_traced(run.segment, run.network.params, run.network.stats, source, batch_size)
     metrics = evaluate.summarise_dice(ed, es, **run.interval)
     run.write_metrics(split, metrics)
     names = [source.name(item) for item in range(len(source))]
     dice = [evaluate.dice_from_counts(counts) for counts in (ed + es, ed, es)]
     evaluate.write_dice(run.workdir / f"dice_{split.lower()}.csv", names, *dice)
-    return metrics
+    return SegmentationResults(names, *dice, metrics)
 
 
 def evaluate_ef(run: Run, split: str) -> EfResults:
@@ -107,7 +132,6 @@ def evaluate_ef(run: Run, split: str) -> EfResults:
     columns = {f"ef_one_clip_{seed}": ef for seed, ef in zip(_seeds(run), results.one_clip, strict=True)}
     path = run.workdir / f"predictions_{split.lower()}.csv"
     evaluate.write_predictions(path, results.names, results.ef, results.predicted, **columns)
-    _plot(run, split, results)
     return results
 
 
@@ -138,14 +162,13 @@ def infer_masks(run: Run, split: str) -> None:
         num_shards=-(-len(names) // infer.videos_per_shard),
         producer=run.checkpoint,
     )
-    segment = inference.make_segment(run.network, run.preprocessing)
     pending = list(writer.pending())
     positions = {shard: [videos.position(name) for name in names] for shard, names in pending}
     num_frames = sum(int(videos.num_frames[position]) for shard in positions.values() for position in shard)
     with tqdm(total=num_frames, desc=f"masks of {split}", unit="frame", mininterval=0.5) as progress:
         for shard, names in pending:
             logits = inference.predict_masks(
-                segment, run.network.params, run.network.stats, videos, positions[shard],
+                run.segment, run.network.params, run.network.stats, videos, positions[shard],
                 run.config.evaluation.batch_size, progress,
             )  # fmt: skip
             writer.write_shard(shard, zip(names, logits, strict=True))
@@ -154,12 +177,11 @@ def infer_masks(run: Run, split: str) -> None:
 
 def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
     ef = run.videos.ef_percent[source.positions].astype(np.float64)
-    regress = inference.make_regress(run.network, run.preprocessing)
     one_clip = []
     for seed in _seeds(run):
         starts = inference.one_clip_starts(source, seed)
         predicted = inference.predict_ef(
-            regress, run.network.params, run.network.stats, source, starts,
+            run.regress, run.network.params, run.network.stats, source, starts,
             run.config.evaluation.batch_size, f"{split}, one clip, seed {seed}",
         )  # fmt: skip
         one_clip.append(np.concatenate(predicted))
@@ -178,7 +200,7 @@ def _all_clips(run: Run, source: Clips, split: str) -> np.ndarray:
     """Mean prediction over the starts of each video, every start weighing the same; writes `clips_<split>.csv`."""
     starts = inference.all_clip_starts(source, run.config.evaluation.clip_stride)
     predicted = inference.predict_ef(
-        inference.make_regress(run.network, run.preprocessing), run.network.params, run.network.stats, source, starts,
+        run.regress, run.network.params, run.network.stats, source, starts,
         run.config.evaluation.batch_size, f"{split}, all clips",
     )  # fmt: skip
     lengths = [len(of_video) for of_video in starts]
@@ -199,18 +221,6 @@ def _one_clip_metrics(one_clip: np.ndarray, ef: np.ndarray, interval: dict) -> d
         f"{name}_one_clip": evaluate.bootstrap(mean_over_seeds(metric), ef, *one_clip, **interval)
         for name, metric in metrics.items()
     }
-
-
-def _plot(run: Run, split: str, results: EfResults) -> None:
-    title = f"{run.stage}, {run.data_kind} {split.upper()}"
-    summary = evaluate.summarise_ef(results.predicted, results.ef, **run.interval)
-    figures = {
-        "scatter": plots.plot_scatter(results.predicted, results.ef, title, summary),
-        "bland_altman": plots.plot_bland_altman(results.predicted, results.ef, title),
-        "roc": plots.plot_roc(results.predicted, results.ef, title, summary),
-    }
-    for name, figure in figures.items():
-        style.save_figure(figure, run.workdir / "plots" / f"{name}_{split.lower()}")
 
 
 def _clips(run: Run, positions: np.ndarray, masks: MaskSet | None) -> Clips:

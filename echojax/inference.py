@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -95,6 +94,16 @@ def predict_masks(
             frames = np.concatenate(waiting)
             yield frames[:length]
             waiting, length = [frames[length:]], next(lengths, None)
+
+
+def segment_frames(segment: Callable, params, stats, frames: np.ndarray, batch_size: int) -> np.ndarray:
+    """Logits (t, h, w) of the frames (t, h, w, c) of one video, in blocks of one size."""
+    mesh = make_mesh()
+    blocks = padded_blocks(frames, -(-batch_size // mesh.size) * mesh.size)
+    logits = [
+        np.asarray(segment(params, stats, put_batch(mesh, np.stack(block))))[:num_real] for block, num_real in blocks
+    ]
+    return np.concatenate(logits)
 
 
 def _frame_blocks(videos: VideoSet, positions: Sequence[int], block_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 import echojax
-from echojax import evaluation
+from echojax import evaluation, pages
 from echojax.data import data_kind
 from echojax.errors import UserError
 from echojax.evaluate.files import replaced_file
@@ -42,7 +42,7 @@ def run(config, workdir: str | Path, mode: str) -> None:
     if config.stage in PIPELINES:
         if mode != "train":
             raise UserError(f"--mode={mode} is for single stages; {config.stage} trains and evaluates several")
-        importlib.import_module(f"echojax.pipelines.{config.stage}").run(config, workdir)
+        importlib.import_module(f"echojax.pipelines.{config.stage}").run_pipeline(config, workdir)
     elif config.stage in STAGES:
         {"train": train_stage, "evaluate": evaluate_stage, "infer": infer_stage}[mode](config, workdir)
     else:
@@ -51,7 +51,7 @@ def run(config, workdir: str | Path, mode: str) -> None:
     print("Research use only, not a medical device.")
 
 
-def train_stage(config, workdir: Path) -> None:
+def train_stage(config, workdir: Path) -> dict[str, evaluation.SegmentationResults | evaluation.EfResults]:
     """Trains a stage from where it stands to its end, evaluates its best checkpoint, writes masks if asked to."""
     ensure_phantoms(config.data_dir, config.phantoms)
     for name, required in config.requires.items():
@@ -64,17 +64,20 @@ def train_stage(config, workdir: Path) -> None:
     write_config(config, workdir)
     timing = train(stage, config, workdir, versions())
     print(f"{stage.name}: {timing.describe()}")
-    evaluate_stage(config, workdir)
+    results = evaluate_stage(config, workdir)
     if config.infer.after_training:
         infer_stage(config, workdir)
+    return results
 
 
-def evaluate_stage(config, workdir: Path) -> dict[str, dict]:
-    """Evaluates a run's best checkpoint on the config's splits; returns {split: metrics}."""
+def evaluate_stage(config, workdir: Path) -> dict[str, evaluation.SegmentationResults | evaluation.EfResults]:
+    """Evaluates a run's best checkpoint on the config's splits and writes its page; returns {split: results}."""
     run_ = open_run(config, workdir)
-    if _module(config).KIND == "segmentation":
-        return {split: evaluation.evaluate_segmentation(run_, split) for split in config.evaluation.splits}
-    return {split: evaluation.evaluate_ef(run_, split).metrics for split in config.evaluation.splits}
+    is_segmentation = _module(config).KIND == "segmentation"
+    evaluate = evaluation.evaluate_segmentation if is_segmentation else evaluation.evaluate_ef
+    results = {split: evaluate(run_, split) for split in config.evaluation.splits}
+    pages.write_run_page(run_, results)
+    return results
 
 
 def infer_stage(config, workdir: Path) -> None:

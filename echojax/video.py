@@ -86,8 +86,8 @@ def to_gray(frames: np.ndarray) -> np.ndarray:
       frames: uint8 `(t, h, w, 3)`.
 
     Returns:
-      uint8 `(t, h, w, 1)`. Where R = G = B the level is unchanged; in a few percent of an echo's pixels JPEG's chroma
-      makes the channels differ, and that difference is lost.
+      uint8 `(t, h, w, 1)`. Where R = G = B the level is unchanged. In about 2 % of the pixels of EchoNet-Dynamic JPEG's
+      chroma and coloured marks make the channels differ, by 2 levels in the median; that difference is lost.
     """
     return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])[..., None]
 
@@ -104,12 +104,15 @@ def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: 
 
     Raises:
       VideoError: the codec or container is not available or the disk refuses.
-      ValueError: frames of another type or shape, or no frame at all.
+      ValueError: frames of another type or shape, no frame at all, or an odd height or width, of which OpenCV would
+        silently drop the last row or column.
     """
     path = pathlib.Path(path)
     frames = _as_rgb(frames)
     if fps <= 0:
         raise ValueError(f"fps must be positive, got {fps}")
+    if frames.shape[1] % 2 or frames.shape[2] % 2:
+        raise ValueError(f"height and width must be even, got {frames.shape[1]}x{frames.shape[2]}: pad the frames")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     height, width = frames.shape[1:3]
     fourcc = cv2.VideoWriter_fourcc(*codec)

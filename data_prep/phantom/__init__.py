@@ -3,6 +3,8 @@
     parameters = sample_parameters(seed=0, index=7)
     phantom = render(parameters)          # frames, masks, long axis, volumes, ED, ES, LVEF
     write_dataset("phantoms", num_videos=100, seed=0)   # EchoNet-Dynamic's layout
+
+A phantom depends on its seed and number alone; `parameters.py` says what varies, with units.
 """
 
 from data_prep.phantom.dataset import write_dataset

@@ -63,7 +63,7 @@ def paint_anatomy(parameters: PhantomParameters) -> np.ndarray:
     rng = parameters.generator(3)
     patches = look.patchiness_db * smooth_field(rng, SHAPE, (9, 11)) + 2 * smooth_field(rng, SHAPE, (24, 30))
     canvas = Canvas(_surroundings(parameters, rng))
-    _paint_atria(canvas, parameters, patches)
+    _paint_atria(canvas, parameters, patches, rng)
     _paint_right_ventricle(canvas, parameters, patches, rng)
     _paint_left_ventricle(canvas, parameters, patches, rng)
     _paint_fibrous_body(canvas, parameters, rng)
@@ -74,6 +74,9 @@ def _surroundings(parameters, rng):
     look = parameters.appearance
     left, right = look.left_background_db, look.right_background_db
     level = left + (right - left) * np.clip(0.5 + N_PX[None, :] / 40, 0, 1)
+    # Brightest beside the heart, fading towards the sector's sides.
+    outside_px = np.maximum(np.abs(N_PX[None, :]) - parameters.ventricle.half_width_px - 5, 0)
+    level = level - look.background_fade_db * outside_px
     return level + 4.5 * smooth_field(rng, SHAPE, (4, 5)) + 2.5 * smooth_field(rng, SHAPE, (16, 20))
 
 
@@ -100,25 +103,28 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     inner = cavity_half_width(ventricle, S_PX)
     roughness = ventricle.trabeculae * np.clip(1.2 - S_PX / ventricle.length_px, 0, 1)[:, None]
     # What the eye sees as border wavers about the border that is traced.
-    waver = 0.5 * smooth_field(rng, SHAPE, (22, 26))
-    inside = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n) + waver
+    waver = 0.6 * smooth_field(rng, SHAPE, (22, 26))
+    border_px = 1.2 + look.border_blur_px * np.clip(0.5 + 0.5 * smooth_field(rng, SHAPE, (10, 12)), 0, 2)
+    inside = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n)
+    inside = np.minimum(inside, canvas.s) + waver
     # Trabeculae: strands within a few pixels of the border; the tracer counts them as cavity, and so does the truth.
     strands = smooth_field(rng, SHAPE, (50, 60)) > 0.9
     level = np.where(strands & (inside < 5), look.lateral_db - 6, BLOOD_DB)
     blood = BLOOD_DB + (level - BLOOD_DB) * np.minimum(1, 1.2 * roughness)
-    canvas.paint(np.minimum(inside, base - canvas.s + 1.5), blood)
+    canvas.paint(np.minimum(inside, base - canvas.s + 1.5), blood, border_px)
     if ventricle.papillary:
         _paint_papillary(canvas, parameters, inner, rng)
 
 
 def _paint_papillary(canvas, parameters, inner, rng):
-    """A muscle that stands in the cavity before the lateral wall."""
+    """A muscle that leans from the lateral wall into the cavity."""
     ventricle = parameters.ventricle
-    s = ventricle.length_px * rng.uniform(0.35, 0.6)
+    s = ventricle.length_px * rng.uniform(0.3, 0.6)
     wall = np.interp(s, S_PX, inner[1])
-    radius = ventricle.length_px * rng.uniform(0.08, 0.16), wall * rng.uniform(0.1, 0.22)
+    radius = ventricle.length_px * rng.uniform(0.08, 0.2), wall * rng.uniform(0.1, 0.25)
     level = parameters.appearance.lateral_db - 12 * (1 - ventricle.papillary)
-    canvas.paint(canvas.ellipse(s, wall * rng.uniform(0.6, 0.85), *radius), level)
+    muscle = canvas.ellipse(s, wall * rng.uniform(0.78, 1.0), *radius) + 0.8 * smooth_field(rng, SHAPE, (30, 36))
+    canvas.paint(muscle, level + 4 * smooth_field(rng, SHAPE, (24, 30)), softness=2.5)
 
 
 def _paint_right_ventricle(canvas, parameters, patches, rng):
@@ -134,11 +140,12 @@ def _paint_right_ventricle(canvas, parameters, patches, rng):
     within = np.minimum(canvas.s - start, end - canvas.s)
     wall = np.minimum(depth + chambers.rv_wall_px, within + chambers.rv_wall_px)
     canvas.paint(wall, look.right_wall_db + patches)
-    strands = np.where(smooth_field(rng, SHAPE, (40, 48)) > 1.3, look.right_wall_db - 8, BLOOD_DB)
-    canvas.paint(np.minimum(depth, within), strands)
+    # The right ventricle is coarse inside: strands, the moderator band, a blurred free wall.
+    strands = np.maximum(BLOOD_DB, look.right_wall_db - 22 + 9 * smooth_field(rng, SHAPE, (40, 48)))
+    canvas.paint(np.minimum(depth, within) + 0.8 * smooth_field(rng, SHAPE, (22, 26)), strands, softness=3)
 
 
-def _paint_atria(canvas, parameters, patches):
+def _paint_atria(canvas, parameters, patches, rng):
     ventricle, chambers, look = parameters.ventricle, parameters.chambers, parameters.appearance
     base = ventricle.length_px
     septal, lateral = cavity_half_width(ventricle, np.array([0.98 * base]))[:, 0]
@@ -150,14 +157,16 @@ def _paint_atria(canvas, parameters, patches):
         (right_n, chambers.ra_length_px, chambers.ra_half_width_px),
     ]
     bottom = base + max(chambers.la_length_px, chambers.ra_length_px)
-    canvas.paint(canvas.s - (bottom - 2 + 0.02 * (canvas.n - left_n) ** 2 * 0.3), look.posterior_db + patches, softness=6)
+    posterior = canvas.s - (bottom - 2 + 0.006 * (canvas.n - left_n) ** 2)
+    canvas.paint(posterior, look.posterior_db + patches, softness=6)
     for n, length, half_width in atria:
         outer = canvas.ellipse(base + 0.45 * length, n, 0.55 * length + wall, half_width + wall, power=2.5)
         ring = np.maximum(look.lateral_db, look.posterior_db - 6)
         canvas.paint(np.minimum(outer, canvas.s - base + 4), ring + patches, softness=4)
+    waver = smooth_field(rng, SHAPE, (22, 26))
     for n, length, half_width in atria:
         inner = canvas.ellipse(base + 0.45 * length, n, 0.55 * length, half_width, power=2.5)
-        canvas.paint(np.minimum(inner, canvas.s - base + 2), BLOOD_DB)
+        canvas.paint(np.minimum(inner, canvas.s - base + 2) + 0.8 * waver, BLOOD_DB, softness=3)
     middle = left_n - chambers.la_half_width_px - 0.5 * chambers.atrial_septum_px
     septum = np.minimum(0.5 * chambers.atrial_septum_px - np.abs(canvas.n - middle), canvas.s - base)
     canvas.paint(np.minimum(septum, bottom - canvas.s), look.septum_db + patches)
@@ -166,20 +175,31 @@ def _paint_atria(canvas, parameters, patches):
 def _paint_fibrous_body(canvas, parameters, rng):
     """The bright spots of an apical view: the crux, the lateral annulus, the tricuspid annulus, the pericardium."""
     ventricle, look = parameters.ventricle, parameters.appearance
-    base = ventricle.length_px
+    base, bright = ventricle.length_px, look.pericardium_db
     septal, lateral = cavity_half_width(ventricle, np.array([0.98 * base]))[:, 0]
-    bright = look.pericardium_db
     crux = -septal - 0.5 * ventricle.septum_px
-    canvas.brighten(base + 1, crux, rng.uniform(1.5, 5), rng.uniform(1.2, 3), bright + rng.normal(0, 2))
-    canvas.brighten(base + rng.uniform(4, 12), crux, rng.uniform(3, 8), rng.uniform(1, 2.5), bright + rng.normal(-3, 3))
-    if rng.random() < 0.8:
-        at = lateral + 0.5 * ventricle.lateral_wall_px + rng.uniform(0, 3)
-        canvas.brighten(base + rng.uniform(-6, 4), at, rng.uniform(2, 9), rng.uniform(1.5, 5), bright + rng.normal(-3, 3))
-    if rng.random() < 0.6:
-        at = crux - parameters.chambers.rv_width_px - rng.uniform(0, 4)
-        canvas.brighten(base + rng.uniform(-4, 4), at, rng.uniform(2, 6), rng.uniform(1.5, 5), bright + rng.normal(-5, 3))
+    lateral_annulus = lateral + 0.5 * ventricle.lateral_wall_px + rng.uniform(0, 3)
+    tricuspid_annulus = crux - parameters.chambers.rv_width_px - rng.uniform(0, 4)
+    # Place along and across, range of both radii, dimmer than the pericardium by, and how often.
+    spots = (
+        (base + 1, crux, (1.5, 5), (1.2, 3), 0, 1.0),
+        (base + rng.uniform(4, 12), crux, (3, 8), (1, 2.5), 3, 1.0),
+        (base + rng.uniform(-6, 4), lateral_annulus, (2, 9), (1.5, 5), 3, 0.8),
+        (base + rng.uniform(-4, 4), tricuspid_annulus, (2, 6), (1.5, 5), 5, 0.6),
+    )
+    for s, n, radius_s, radius_n, dimmer, chance in spots:
+        if rng.random() < chance:
+            level = bright - dimmer + rng.normal(0, 3)
+            canvas.brighten(s, n, rng.uniform(*radius_s), rng.uniform(*radius_n), level)
     if rng.random() < 0.5:
-        edge = _wall_half_width(parameters)[1]
-        line = 1.5 - np.abs(canvas.n - edge[:, None] - 1)
-        span = np.minimum(canvas.s - base * rng.uniform(0.2, 0.7), 1.3 * base - canvas.s)
-        canvas.paint(np.minimum(line, span), bright + rng.normal(-4, 3) + 3 * smooth_field(rng, SHAPE, (12, 4)), softness=2)
+        _paint_pericardium(canvas, parameters, rng)
+
+
+def _paint_pericardium(canvas, parameters, rng):
+    """A bright line along the outside of the lateral wall."""
+    base = parameters.ventricle.length_px
+    edge = _wall_half_width(parameters)[1]
+    line = 1.5 - np.abs(canvas.n - edge[:, None] - 1)
+    span = np.minimum(canvas.s - base * rng.uniform(0.2, 0.7), 1.3 * base - canvas.s)
+    level = parameters.appearance.pericardium_db + rng.normal(-4, 3) + 3 * smooth_field(rng, SHAPE, (12, 4))
+    canvas.paint(np.minimum(line, span), level, softness=2)

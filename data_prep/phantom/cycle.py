@@ -30,11 +30,11 @@ def build_cycle(parameters: PhantomParameters) -> Cycle:
     rng = parameters.generator(1)
     seconds = np.arange(parameters.num_frames) / parameters.fps
     mean_length = 60 / motion.heart_rate_bpm
-    # One beat before the first frame and one after the last, so that a delayed wall has a beat to come from.
-    num_beats = int(np.ceil(seconds[-1] / mean_length * 1.8)) + 4
+    # Beats are at least 0.6 of the mean; one before the first frame, so that a delayed wall has a beat to come from.
+    num_beats = int(np.ceil(seconds[-1] / mean_length / 0.6)) + 4
     lengths = mean_length * np.clip(1 + motion.rr_jitter * rng.standard_normal(num_beats), 0.6, 1.6)
     depths = np.clip(1 + motion.depth_jitter * rng.standard_normal(num_beats), 0.6, 1.05)
-    starts = np.concatenate([[0], np.cumsum(lengths)]) - lengths[0] * (1 + 0) - motion.start_phase * lengths[1]
+    starts = np.concatenate([[0], np.cumsum(lengths)]) - lengths[0] - motion.start_phase * lengths[1]
     beat = np.interp(seconds, starts, np.arange(num_beats + 1.0))
     wave = _contraction_wave(motion.systole, motion.diastasis)
     delays = np.array([0.0, motion.lateral_delay])[:, None]

@@ -1,10 +1,10 @@
 """Many phantoms as files, in the layout of EchoNet-Dynamic.
 
-    DIR/Videos/<name>.avi     Motion JPEG, 112x112
-    DIR/FileList.csv          names without extension; EF, volumes, size, rate, frames, split
-    DIR/VolumeTracings.csv    names with extension; 21 rows for each of ED and ES: the long axis, then 20 chords
-    DIR/Truth/<name>.npz      with truth=True: mask, long axis and volume of every frame
-    DIR/phantoms.json         the request; written last, so its presence means that the rest is whole
+DIR/Videos/<name>.avi     Motion JPEG, 112x112
+DIR/FileList.csv          names without extension; EF, volumes, size, rate, frames, split
+DIR/VolumeTracings.csv    names with extension; 21 rows for each of ED and ES: the long axis, then 20 chords
+DIR/Truth/<name>.npz      with truth=True: mask, long axis and volume of every frame
+DIR/phantoms.json         the request; written last, so its presence means that the rest is whole
 """
 
 import concurrent.futures
@@ -13,11 +13,10 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from data_prep.phantom.parameters import EF_RANGE_PERCENT, SIZE_PX, check_request, sample_parameters
@@ -28,6 +27,8 @@ from echojax.video import write_video
 # Changes whenever the same seed gives other pictures.
 GENERATOR_VERSION = 1
 MANIFEST = "phantoms.json"
+FILE_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
+TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
 SPLITS = ("TRAIN", "VAL", "TEST")
 # Each worker is one process on one core; the linear algebra inside must not start threads of its own.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -95,9 +96,10 @@ def write_dataset(
     if truth:
         (output / "Truth").mkdir(exist_ok=True)
     order = np.random.default_rng([seed, num_videos]).permutation(num_videos) if shuffle else np.arange(num_videos)
-    results = list(tqdm(_run(output, request, workers), total=num_videos, desc="phantoms", unit="video", disable=not progress))
-    _write_table(output / "FileList.csv", pd.DataFrame([results[k][0] for k in order]))
-    _write_table(output / "VolumeTracings.csv", pd.concat([results[k][1] for k in order], ignore_index=True))
+    bar = tqdm(_run(output, request, workers), total=num_videos, desc="phantoms", unit="video", disable=not progress)
+    results = list(bar)
+    _write_table(output / "FileList.csv", FILE_COLUMNS, [results[k][0] for k in order])
+    _write_table(output / "VolumeTracings.csv", TRACING_COLUMNS, [row for k in order for row in results[k][1]])
     _write_text(output / MANIFEST, json.dumps(asdict(request), indent=2) + "\n")
     return output
 
@@ -109,7 +111,7 @@ def _check_dataset_request(request, workers):
         raise UserError(f"phantom: workers must be at least 1, got {workers}")
     shares = request.split_shares
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise UserError(f"phantom: the shares of TRAIN, VAL and TEST must be 0 or more and sum to 1, got {list(shares)}")
+        raise UserError(f"phantom: shares of TRAIN, VAL and TEST must be 0 or more and sum to 1, got {list(shares)}")
 
 
 def _is_complete(output, request, overwrite):
@@ -129,7 +131,7 @@ def _is_complete(output, request, overwrite):
     return False
 
 
-def _run(output: pathlib.Path, request: Request, workers: int | None) -> Iterator[tuple[dict, pd.DataFrame]]:
+def _run(output: pathlib.Path, request: Request, workers: int | None) -> Iterator[tuple[tuple, list[tuple]]]:
     """Rows of both tables for each video, in order, while the files are written."""
     workers = min(workers or os.cpu_count() or 1, request.num_videos)
     jobs = [(output, request, index) for index in range(request.num_videos)]
@@ -175,48 +177,39 @@ def split_of(seed: int, index: int, shares: tuple[float, float, float]) -> str:
     return SPLITS[int(place >= shares[0]) + int(place >= shares[0] + shares[1] and shares[2] > 0)]
 
 
-def _file_row(phantom: Phantom, split: str) -> dict:
-    return {
-        "FileName": phantom.parameters.name,
-        "EF": phantom.ef_percent,
-        "ESV": phantom.esv_ml,
-        "EDV": phantom.edv_ml,
-        "FrameHeight": SIZE_PX,
-        "FrameWidth": SIZE_PX,
-        "FPS": int(phantom.parameters.fps),
-        "NumberOfFrames": phantom.parameters.num_frames,
-        "Split": split,
-    }
+def _file_row(phantom: Phantom, split: str) -> tuple:
+    parameters = phantom.parameters
+    volumes = phantom.ef_percent, phantom.esv_ml, phantom.edv_ml
+    return parameters.name, *volumes, SIZE_PX, SIZE_PX, int(parameters.fps), parameters.num_frames, split
 
 
-def _tracing_rows(phantom: Phantom) -> pd.DataFrame:
-    tables = []
-    for frame in (phantom.ed_frame, phantom.es_frame):
-        table = pd.DataFrame(phantom.tracing(frame), columns=["X1", "Y1", "X2", "Y2"])
-        table.insert(0, "FileName", f"{phantom.parameters.name}.avi")
-        table["Frame"] = frame
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+def _tracing_rows(phantom: Phantom) -> list[tuple]:
+    name = f"{phantom.parameters.name}.avi"
+    frames = phantom.ed_frame, phantom.es_frame
+    return [(name, *row, frame) for frame in frames for row in phantom.tracing(frame).tolist()]
 
 
 def _write_truth(path: pathlib.Path, phantom: Phantom) -> None:
     """masks (bits packed along x), long_axis, volume_ml, area_px, ed_frame, es_frame, cm_per_px."""
+    arrays = {
+        "masks": np.packbits(phantom.masks, axis=-1),
+        "long_axis": phantom.long_axis.astype(np.float32),
+        "volume_ml": phantom.volume_ml.astype(np.float32),
+        "area_px": phantom.area_px,
+        "ed_frame": phantom.ed_frame,
+        "es_frame": phantom.es_frame,
+        "cm_per_px": phantom.parameters.cm_per_px,
+    }
     temporary = path.with_name(f".{path.name}")
-    np.savez_compressed(
-        temporary.open("wb"),
-        masks=np.packbits(phantom.masks, axis=-1),
-        long_axis=phantom.long_axis.astype(np.float32),
-        volume_ml=phantom.volume_ml.astype(np.float32),
-        area_px=phantom.area_px,
-        ed_frame=phantom.ed_frame,
-        es_frame=phantom.es_frame,
-        cm_per_px=phantom.parameters.cm_per_px,
-    )
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
     os.replace(temporary, path)
 
 
-def _write_table(path: pathlib.Path, table: pd.DataFrame) -> None:
-    _write_text(path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+def _write_table(path: pathlib.Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:
+    lines = [",".join(columns)]
+    lines += [",".join(f"{v:.6f}" if isinstance(v, float) else str(v) for v in row) for row in rows]
+    _write_text(path, "\n".join(lines) + "\n")
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:

@@ -1,14 +1,14 @@
 """Geometry of the beating left ventricle: the map from a frame back to end-diastole, and the truth that follows.
 
-Anatomy is drawn once, at end-diastole, in heart coordinates (s, n). A frame asks of every sample where its tissue was at
-end-diastole:
+Anatomy is drawn once, at end-diastole, in heart coordinates (s, n). A frame asks of every sample where its tissue was
+at end-diastole:
 
     along the axis    s0 = piecewise linear in s: the base descends towards the apex, the atria stretch
     inside the cavity n0 = n * w0(s0) / w(s0, t)
     in and beyond the wall   n0^2 = n^2 + w0(s0)^2 - w(s0, t)^2
 
-with w the half width of the cavity on either side. The last line keeps the cross-sectional area of any annulus of tissue
-(an incompressible wall), so that walls thicken by themselves as the cavity shrinks, and far tissue hardly moves.
+with w the half width of the cavity on either side. The last line keeps the cross-sectional area of any annulus of
+tissue (an incompressible wall), so that walls thicken by themselves as the cavity shrinks, and far tissue hardly moves.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ SEPTAL, LATERAL = 0, 1
 def cavity_half_width(ventricle: Ventricle, s) -> np.ndarray:
     """Half width of the cavity at end-diastole, septal and lateral: (2, *s.shape) pixels.
 
-    Zero at and above the apex. Below the mitral plane it goes on, shrinking to zero: not a cavity any more, but the tube
-    that carries the motion of the base on into the atria.
+    Zero at and above the apex. Below the mitral plane it goes on, shrinking to zero: not a cavity any more, but the
+    tube that carries the motion of the base on into the atria.
     """
     u = np.asarray(s) / ventricle.length_px
     rise = np.clip((ventricle.widest - u) / ventricle.widest, 0, 1)
@@ -49,8 +49,8 @@ def _smoothstep(x):
 class BeatingHeart:
     """The left ventricle over the frames of one video.
 
-    Tables over `AXIS_PX`, one row per frame: `rest_s` (end-diastolic s of the tissue seen at s), `width` and `rest_width`
-    (half widths at s now and of the same tissue at end-diastole; sides first).
+    Tables over `AXIS_PX`, one row per frame: `rest_s` (end-diastolic s of the tissue seen at s), `width` and
+    `rest_width` (half widths at s now and of the same tissue at end-diastole; sides first).
     """
 
     def __init__(self, parameters: PhantomParameters):
@@ -83,12 +83,13 @@ class BeatingHeart:
         return np.maximum(1 - self.strength * gains * contraction[:, :, None], 0.12)
 
     def _solve_strength(self):
-        """Radial contraction that gives the ejection fraction asked for at full contraction of both sides (bisection)."""
+        """Radial contraction that gives the ejection fraction asked for when both sides are contracted (bisection)."""
         goal = 1 - self.parameters.motion.ef_percent / 100
         full = np.ones((2, 1))
         rest_s = self._rest_s(np.ones(1))
         rest_width = np.stack([_lookup(w, rest_s) for w in self._rest_widths])
-        relaxed = self._discs(np.zeros(1), self._rest_s(np.zeros(1)), self._rest_widths[:, None], self._rest_widths[:, None])
+        still = self._rest_widths[:, None]
+        relaxed = self._discs(np.zeros(1), self._rest_s(np.zeros(1)), still, still)
         low, high = 0.0, 1.2
         for _ in range(24):
             self.strength = 0.5 * (low + high)
@@ -106,9 +107,9 @@ class BeatingHeart:
     def _rest_s(self, contraction):
         length, atria = self.parameters.ventricle.length_px, self.parameters.chambers.la_length_px
         apex, base = self._ends(contraction)
-        still = AXIS_PX[0], length + atria, AXIS_PX[-1]
-        rest = np.array([still[0], 0, length, *still[1:]])
-        return np.stack([np.interp(AXIS_PX, [still[0], a, b, *still[1:]], rest) for a, b in zip(apex, base, strict=True)])
+        first, *below = AXIS_PX[0], length + atria, AXIS_PX[-1]
+        rest = [first, 0, length, *below]
+        return np.stack([np.interp(AXIS_PX, [first, a, b, *below], rest) for a, b in zip(apex, base, strict=True)])
 
     def _chords(self, contraction, rest_s, rest_width, width):
         """Discs of each frame: s (t, 20) and the n of both chord ends (t, 20, 2)."""
@@ -118,8 +119,10 @@ class BeatingHeart:
         column = np.clip(position.astype(int), 0, len(AXIS_PX) - 2)
         part = position - column
         row = np.arange(len(s))[:, None]
-        read = lambda table: table[..., row, column] * (1 - part) + table[..., row, column + 1] * part  # noqa: E731
-        now, before, below = read(width), read(rest_width), read(rest_s) - self.parameters.ventricle.length_px
+        now, before, below = (
+            table[..., row, column] * (1 - part) + table[..., row, column + 1] * part
+            for table in (width, rest_width, rest_s - self.parameters.ventricle.length_px)
+        )
         ends = np.stack([-now[SEPTAL], now[LATERAL]], axis=-1)
         # The mitral plane is s0 = length + n0 * tan(tilt): it cuts one end of the last chords.
         slope = np.tan(np.radians(self.parameters.ventricle.base_tilt_deg))
@@ -217,7 +220,10 @@ class BeatingHeart:
         return rest_s, widths.reshape(-1, 2)
 
     def masks(self) -> np.ndarray:
-        """Left ventricular cavity, bool (t, 112, 112): apex to mitral plane, papillary muscles included."""
+        """Left ventricular cavity as a tracer draws it, bool (t, 112, 112).
+
+        It reaches from the apex to the mitral plane and includes papillary muscles and trabeculae.
+        """
         y, x = np.mgrid[:SIZE_PX, :SIZE_PX].astype(np.float32)
         s0, n0, within = self.rest(*self.to_heart(x, y))
         slope = np.float32(np.tan(np.radians(self.parameters.ventricle.base_tilt_deg)))
@@ -238,7 +244,8 @@ class Beat:
 
 
 def find_beat(volume: np.ndarray, beat_frames: float) -> Beat:
-    """ED is the largest volume of the video; ES the smallest within one beat after it, or before it at the video's end."""
+    """The pair of frames with the largest fall in volume within a beat: ED is among the largest volumes of the video,
+    ES the smallest within one beat after it, or before it at the video's end."""
     reach = max(2, round(beat_frames))
     best = None
     for ed in np.argsort(-volume, kind="stable")[: max(3, len(volume) // 20)]:

@@ -120,10 +120,12 @@ class Appearance:
     valve_db: float
     left_background_db: float  # tissue outside the heart, on the left and right of the picture
     right_background_db: float
+    background_fade_db: float  # per pixel, towards the sector's sides
     posterior_db: float
     patchiness_db: float  # standard deviation of the smooth brightness field on walls
     grain_db: float  # standard deviation of the fine one, which is the structure of the tissue itself
     wall_blur_px: float  # how softly the lateral wall passes into its surroundings
+    border_blur_px: float  # softness of the endocardium
     attenuation_db: float  # what depth compensation leaves at the bottom
     haze_db: float  # clutter level; near field, and how fast it falls with depth
     haze_near_db: float
@@ -170,7 +172,10 @@ class PhantomParameters:
 
 
 def sample_parameters(
-    seed: int, index: int, num_frames: int | tuple[int, int] = (80, 200), ef_range_percent: tuple[float, float] = EF_RANGE_PERCENT
+    seed: int,
+    index: int,
+    num_frames: int | tuple[int, int] = (80, 200),
+    ef_range_percent: tuple[float, float] = EF_RANGE_PERCENT,
 ) -> PhantomParameters:
     """Draws the parameters of video `index`; they depend on the arguments alone.
 
@@ -226,7 +231,7 @@ def _sample_fps(rng, frames):
 
 
 def _sample_sector(rng):
-    half_angle = rng.uniform(41.5, 46) if rng.random() < 0.75 else rng.uniform(30, 50)
+    half_angle = rng.uniform(41.5, 46) if rng.random() < 0.85 else rng.uniform(30, 50)
     apex_y = rng.uniform(4, 12)
     return Sector(
         apex_x_px=rng.normal(61, 2.0),
@@ -277,7 +282,7 @@ def _sample_chambers(rng, ventricle):
         rv_width_px=width * rng.uniform(0.45, 1.2),
         rv_start=rng.uniform(0.05, 0.45),
         rv_wall_px=rng.uniform(1.5, 4),
-        la_length_px=length * rng.uniform(0.4, 0.85),
+        la_length_px=length * rng.uniform(0.35, 0.75),
         la_half_width_px=0.5 * width * rng.uniform(0.75, 1.3),
         ra_length_px=length * rng.uniform(0.35, 0.8),
         ra_half_width_px=min(0.5 * width * rng.uniform(0.7, 1.4), 22.0),
@@ -322,8 +327,8 @@ def _sample_appearance(rng):
     lateral = tissue + rng.normal(-1, 3.5)
     return Appearance(
         dynamic_range_db=rng.uniform(44, 60),
-        gain_db=rng.normal(0, 2.0),
-        gamma=rng.uniform(1.0, 1.7),
+        gain_db=rng.normal(1, 2.0),
+        gamma=rng.uniform(1.1, 2.0),
         axial_px=rng.uniform(0.25, 0.5),
         lateral_rad=rng.uniform(0.006, 0.013),
         focus=rng.uniform(0.3, 0.8),
@@ -335,24 +340,26 @@ def _sample_appearance(rng):
         valve_db=rng.uniform(-28, -12),
         left_background_db=_sample_background(rng, tissue),
         right_background_db=_sample_background(rng, lateral),
+        background_fade_db=rng.uniform(0, 0.3),
         posterior_db=rng.uniform(-28, -12),
         patchiness_db=rng.uniform(3, 8),
-        grain_db=rng.uniform(1, 4),
+        grain_db=rng.uniform(0.5, 2.5),
         wall_blur_px=rng.uniform(1.5, 14),
+        border_blur_px=rng.uniform(0.5, 5),
         attenuation_db=rng.uniform(-8, 8),
-        haze_db=rng.uniform(-68, -48),
+        haze_db=rng.uniform(-66, -48),
         haze_near_db=rng.uniform(0, 20),
         haze_depth=rng.uniform(0.12, 0.4),
-        edge_db=rng.uniform(0, 14),
+        edge_db=rng.uniform(0, 9),
         haze_memory=rng.uniform(0.4, 0.9),
         decorrelation=rng.uniform(0.2, 1.0),
-        lateral_dropout_db=-rng.uniform(6, 28) if rng.random() < 0.45 else 0.0,
-        septal_dropout_db=-rng.uniform(4, 20) if rng.random() < 0.3 else 0.0,
+        lateral_dropout_db=-rng.uniform(6, 28) if rng.random() < 0.35 else 0.0,
+        septal_dropout_db=-rng.uniform(4, 20) if rng.random() < 0.2 else 0.0,
         num_shadows=int(rng.choice((0, 1, 2), p=(0.6, 0.3, 0.1))),
         num_reverberations=int(rng.choice((0, 1, 2, 3), p=(0.4, 0.3, 0.2, 0.1))),
         persistence=rng.uniform(0.05, 0.4),
-        sharpness=rng.uniform(0.2, 0.8),
-        flicker=rng.uniform(0.04, 0.12),
+        sharpness=rng.uniform(0.1, 0.6),
+        flicker=rng.uniform(0.03, 0.1),
         marks=rng.random() < 0.85,
         ecg=rng.random() < 0.05,
     )
@@ -360,7 +367,7 @@ def _sample_appearance(rng):
 
 def _sample_background(rng, wall_db):
     """Lung and chest beside the heart: often as bright as the wall, sometimes black."""
-    return wall_db + rng.normal(-4, 4) if rng.random() < 0.65 else rng.uniform(-58, -36)
+    return wall_db + rng.normal(-4, 4) if rng.random() < 0.7 else rng.uniform(-56, -36)
 
 
 def validate(parameters: PhantomParameters) -> None:
@@ -368,8 +375,9 @@ def validate(parameters: PhantomParameters) -> None:
     ventricle, motion = parameters.ventricle, parameters.motion
     for part in (ventricle, parameters.chambers, motion, parameters.sector, parameters.appearance):
         for field in dataclasses.fields(part):
-            if not np.isfinite(getattr(part, field.name)):
-                raise UserError(f"phantom: {type(part).__name__}.{field.name} is {getattr(part, field.name)}, not a number")
+            value = getattr(part, field.name)
+            if not np.isfinite(value):
+                raise UserError(f"phantom: {type(part).__name__}.{field.name} must be a finite number, got {value}")
     limits = {
         "ventricle.length_px": (ventricle.length_px, 20, 80),
         "ventricle.half_width_px": (ventricle.half_width_px, 4, 40),

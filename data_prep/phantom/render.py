@@ -7,10 +7,23 @@ import numpy as np
 from data_prep.phantom import marks
 from data_prep.phantom.heart import LATERAL, SEPTAL, BeatingHeart, find_beat
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, validate
-from data_prep.phantom.scan import NUM_BEAMS, NUM_CHANNELS, NUM_RADII, Beam, Clutter, Fan, Tissue, bilinear, compress, finish
+from data_prep.phantom.scan import (
+    NUM_BEAMS,
+    NUM_CHANNELS,
+    NUM_RADII,
+    Beam,
+    Clutter,
+    Fan,
+    Tissue,
+    bilinear,
+    compress,
+    finish,
+)
 
 CHUNK_FRAMES = 8  # as many as stay in a core's cache
 LEAFLET_POINTS = 26
+# One scatterer stands for a pixel's worth of leaflet, whose echo the filter spreads over its own width.
+POINT_GAIN = 2.5
 
 
 @dataclass(frozen=True)
@@ -130,11 +143,9 @@ def _leaflet_signal(parameters, heart, fan):
     def signal(frames):
         count = frames.stop - frames.start
         flat = (columns[frames] + np.arange(count).reshape(-1, 1, 1, 1) * samples).ravel()
-        parts = [
-            np.bincount(flat, (weights[frames] * echo[frames][..., None, part]).ravel(), count * samples) for part in (0, 1)
-        ]
-        # One scatterer stands for a pixel's worth of leaflet, whose echo the filter spreads over its own width.
-        return (2.5 * np.stack(parts, -1)).reshape(count, NUM_RADII, NUM_BEAMS, 2).astype(np.float32)
+        shares = [weights[frames] * echo[frames][..., None, part] for part in (0, 1)]
+        grids = [np.bincount(flat, share.ravel(), count * samples) for share in shares]
+        return (POINT_GAIN * np.stack(grids, -1)).reshape(count, NUM_RADII, NUM_BEAMS, 2).astype(np.float32)
 
     return signal
 

@@ -1,9 +1,9 @@
 """From echo strength to a grey picture: speckle, beam, clutter, compression, scan conversion.
 
-Tissue is a field of complex Gaussian scatterers in heart coordinates at end-diastole; each frame looks up where its polar
-samples came from, so that speckle travels with the tissue. The received signal is that field times the echo amplitude,
-filtered by the point-spread function in polar coordinates (lateral width constant in angle, so growing with depth), plus
-clutter; its magnitude is log-compressed and brought to pixels by a sparse matrix of bilinear weights.
+Tissue is a field of complex Gaussian scatterers in heart coordinates at end-diastole; each frame looks up where its
+polar samples came from, so that speckle travels with the tissue. The received signal is that field times the echo
+amplitude, plus clutter, filtered by the point-spread function in polar coordinates (lateral width constant in angle, so
+growing with depth); its magnitude is log-compressed and brought to pixels by a sparse matrix of interpolation weights.
 """
 
 import functools
@@ -21,8 +21,8 @@ NUM_BEAMS = 120
 # Scatterers are smoothed to this standard deviation, so that looking up the nearest one does not flicker.
 SCATTERER_PX = 0.45
 FLOOR_POWER = 1e-12
-# Real channels whose squares add up to the echo's power. Two are the in-phase and quadrature parts of one look; the third is
-# half a look more: compounding and the reduction to 112 pixels make real speckle less stark than one look's.
+# Real channels whose squares add up to the echo's power. Two are the in-phase and quadrature parts of one look; the
+# third is half a look more: compounding and the reduction to 112 pixels make real speckle less stark than one look's.
 NUM_CHANNELS = 3
 NOISE_BANK = 6
 
@@ -55,10 +55,16 @@ class Fan:
         radius, beam = self.indices(x.ravel(), y.ravel())
         inside = (radius >= 0) & (radius <= NUM_RADII - 1) & (beam >= 0) & (beam <= NUM_BEAMS - 1)
         pixel = np.flatnonzero(inside)
-        columns, weights = bilinear(radius[inside], beam[inside])
+        columns, weights = bilinear(_crisp(radius[inside]), _crisp(beam[inside]))
         shape = SIZE_PX * SIZE_PX, NUM_RADII * NUM_BEAMS
         rows = np.repeat(pixel, 4)
         return scipy.sparse.csr_matrix((weights.ravel(), (rows, columns.ravel())), shape=shape, dtype=np.float32)
+
+
+def _crisp(position):
+    """Draws fractional positions towards the nearest sample: halfway between bilinear and nearest, as displays are."""
+    nearest = np.rint(position)
+    return nearest + np.sign(position - nearest) * np.maximum(2 * np.abs(position - nearest) - 0.5, 0)
 
 
 def bilinear(radius, beam):
@@ -73,27 +79,31 @@ def bilinear(radius, beam):
 
 
 class Beam:
-    """Point-spread function as two matrices: axial (radii, radii) and, per radius, lateral (radii, beams, beams)."""
+    """Point-spread function: three axial taps, and per radius a lateral matrix with core and side lobes."""
 
     def __init__(self, parameters: PhantomParameters, fan: Fan):
         look = parameters.appearance
-        self.axial = _gaussian_matrix(NUM_RADII, look.axial_px / fan.radius_step)
-        widening = 1 + 1.2 * (fan.depth[:, 0] - look.focus) ** 2
+        widening = (1 + 1.2 * (fan.depth[:, 0] - look.focus) ** 2).astype(np.float32)
+        # Taps (tap, 1 - 2 tap, tap) have the variance 2 tap.
+        self.tap = np.minimum(0.5 * (look.axial_px * widening / fan.radius_step) ** 2, 0.25)[1:-1, None]
         core = np.stack([_gaussian_matrix(NUM_BEAMS, look.lateral_rad * w / fan.angle_step) for w in widening[::8]])
         sidelobes = _gaussian_matrix(NUM_BEAMS, 5 * look.lateral_rad / fan.angle_step)
-        lateral = core + 10 ** (look.sidelobe_db / 20) * 5 * sidelobes
+        lateral = core + np.float32(10 ** (look.sidelobe_db / 20) * 5) * sidelobes
         self.lateral = np.repeat(lateral, 8, axis=0)[:NUM_RADII]
         # Speckle power after the filters depends on how many independent scatterers they join: normalise it away.
-        lateral_px = look.lateral_rad * widening * fan.radius
-        joined = np.sqrt((SCATTERER_PX**2 + look.axial_px**2) * (SCATTERER_PX**2 + lateral_px**2)) / SCATTERER_PX**2
+        axial_px, lateral_px = look.axial_px * widening, look.lateral_rad * widening * fan.radius
+        joined = np.sqrt((SCATTERER_PX**2 + axial_px**2) * (SCATTERER_PX**2 + lateral_px**2)) / SCATTERER_PX**2
         self.tissue_gain = np.sqrt(joined).astype(np.float32)[:, None]
-        self.noise_gain = 1 / np.sqrt((self.axial**2).sum(1)[:, None] * (self.lateral**2).sum(2))
+        axial_power = np.pad((1 - 2 * self.tap) ** 2 + 2 * self.tap**2, ((1, 1), (0, 0)), mode="edge")
+        self.noise_gain = (1 / np.sqrt(axial_power * (self.lateral**2).sum(2))).astype(np.float32)
 
     def __call__(self, signal):
         """Filters a signal, float32 (radii, beams, channels)."""
-        channels = signal.shape[-1]
-        axial = self.axial @ signal.reshape(NUM_RADII, -1)
-        return self.lateral @ axial.reshape(NUM_RADII, NUM_BEAMS, channels)
+        blurred = self.lateral @ signal
+        tap = self.tap[..., None]
+        inner = blurred[1:-1]
+        blurred[1:-1] = inner + tap * (blurred[:-2] + blurred[2:] - 2 * inner)
+        return blurred
 
 
 def _gaussian_matrix(size, sigma):
@@ -148,7 +158,7 @@ class Tissue:
 
 
 def _scatterers(rng):
-    """Two independent fields of unit power at half-pixel steps, all channels of each: float32 (cells, 2 * channels)."""
+    """Two independent fields of unit power at half-pixel steps: float32 (cells, 2 * channels)."""
     coarse = anatomy.SHAPE[0] // 2, anatomy.SHAPE[1] // 2
     white = rng.standard_normal((2 * NUM_CHANNELS, *coarse), dtype=np.float32)
     rows, columns = (_refinement(size) for size in coarse)
@@ -165,7 +175,7 @@ def _refinement(size):
 
 
 class Clutter:
-    """What does not move with the heart: haze that flickers, shadows, dropout, reverberation; all in polar coordinates."""
+    """What does not move with the heart, in polar coordinates: haze that flickers, shadows, dropout, reverberation."""
 
     def __init__(self, parameters: PhantomParameters, fan: Fan):
         look = parameters.appearance
@@ -174,7 +184,7 @@ class Clutter:
         place = parameters.generator(6)
         shape = NUM_RADII, NUM_BEAMS
         near = look.haze_near_db * np.exp(-fan.depth / look.haze_depth)
-        haze_db = look.haze_db + near + 4 * anatomy.smooth_field(place, shape, (4, 5)) + 4 * fan.depth
+        haze_db = look.haze_db + near + 6 * anatomy.smooth_field(place, shape, (3, 4)) + 4 * fan.depth
         self.haze = 10 ** (haze_db / 20)
         self.gain_db = _gain_map(look, fan, place)
         self.rings = _reverberations(look, fan, place)
@@ -183,7 +193,7 @@ class Clutter:
         self.state = self._white()
 
     def _white(self):
-        """White noise of unit power: a field of the bank at a random offset and sign, which is cheaper than new numbers."""
+        """White noise of unit power: a field of the bank at a random offset and sign, cheaper than new numbers."""
         which, shift, turn = self.rng.integers((NOISE_BANK, NUM_RADII, NUM_BEAMS))
         return self.rng.choice((-1, 1)).astype(np.float32) * np.roll(self.bank[which], (shift, turn), (0, 1))
 
@@ -198,7 +208,7 @@ def _gain_map(look, fan, rng):
     angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
     depth = fan.depth
     gain = look.gain_db + look.attenuation_db * (depth - 0.4) - look.edge_db * angle**4
-    gain = gain + 3 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
+    gain = gain + 4 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
     for side, drop in ((1, look.lateral_dropout_db), (-1, look.septal_dropout_db)):
         edge = rng.uniform(0.1, 0.7)
         band = np.clip((depth - rng.uniform(-0.2, 0.4)) / 0.2, 0, 1)
@@ -226,7 +236,7 @@ def _reverberations(look, fan, rng):
 
 
 def compress(signal, gain_db, parameters: PhantomParameters) -> np.ndarray:
-    """Magnitude of a filtered signal (..., channels) to grey share 0..1: log compression over the dynamic range, then gamma."""
+    """Magnitude of a filtered signal (..., channels) to grey share 0..1: log compression, then gamma."""
     look = parameters.appearance
     power = np.einsum("...c,...c->...", signal, signal)
     decibel = 10 * np.log10(power + np.float32(FLOOR_POWER)) + gain_db

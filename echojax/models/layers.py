@@ -94,9 +94,10 @@ class BatchNorm(nnx.Module):
         return y
 
     def _record(self, running: Float[Array, "c"], batch: Float[Array, "g c"]) -> Float[Array, "c"]:
-        for value in batch:
-            running = self.decay * running + (1 - self.decay) * value
-        return running
+        """`running <- decay running + (1 - decay) value` for one group after the other, written out as one sum."""
+        num_groups = len(batch)
+        weights = (1 - self.decay) * self.decay ** np.arange(num_groups - 1, -1, -1, dtype=np.float32)
+        return self.decay**num_groups * running + jnp.sum(weights[:, None] * batch, axis=0)
 
 
 class ConvNorm(nnx.Module):

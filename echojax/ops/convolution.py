@@ -11,6 +11,7 @@ loop, a hundred times slower on a CPU. Kernels keep their plain shape, so that p
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Ints = Sequence[int]
@@ -29,8 +30,6 @@ def conv(
     out[o] = sum_k x[o * stride + k * dilation - padding] kernel[k] along each axis, x being zero outside. `stride`,
     `padding` (the same on both sides) and `dilation` (default 1) hold one number per axis of `space`.
     """
-    import os
-    if os.environ.get('BARRIER'): x = jax.lax.optimization_barrier(x)
     sizes, dilation = x.shape[1:-1], tuple(dilation or (1,) * len(stride))
     kernel, pads = _drop_unseeing_taps(sizes, kernel, stride, padding, dilation)
     x, stride, pads = _slice_untouched_axes(x, kernel, stride, pads)
@@ -41,6 +40,8 @@ def conv(
         return _per_frame(x, kernel, stride, pads, dilation)
     if len(taps) == 3 and taps[1:] == (1, 1) and stride[1:] == (1, 1) and pads[1:] == ((0, 0), (0, 0)):
         return _per_pixel(x, kernel, stride, pads, dilation)
+    if len(taps) == 3 and jax.default_backend() == "cpu":
+        return _frames_as_channels(x, kernel, stride, pads, dilation)
     return plain_conv(x, kernel, stride, pads, dilation)
 
 
@@ -100,3 +101,17 @@ def _per_pixel(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints
     images, one = x.reshape(b, t, h * w, c), ((0, 0),)
     y = plain_conv(images, kernel[:, 0], (stride[0], 1), (*pads[:1], *one), (dilation[0], 1))
     return y.reshape(b, y.shape[1], h, w, y.shape[-1])
+
+
+def _frames_as_channels(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
+    """A (k, k, k) kernel is a (1, k, k) kernel over videos whose channels hold the k frames that it spans.
+
+    Two to forty times faster on a CPU; takes k times the memory of `x`, so that other devices keep the plain form.
+    """
+    frames = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*pads[0], 0), *[(0, 0, 0)] * 3])
+    num_taps, (c, d) = kernel.shape[0], kernel.shape[-2:]
+    span = frames.shape[1] - (num_taps - 1) * dilation[0]
+    shifted = [jax.lax.slice_in_dim(frames, k * dilation[0], k * dilation[0] + span, stride[0], 1) for k in range(num_taps)]
+    folded = kernel.transpose(1, 2, 0, 3, 4).reshape(1, *kernel.shape[1:3], num_taps * c, d)
+    no_pads = ((0, 0), *pads[1:])
+    return _per_frame(jnp.concatenate(shifted, axis=-1), folded, (1, *stride[1:]), no_pads, dilation)

@@ -6,7 +6,7 @@ import os
 import pathlib
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -44,17 +44,25 @@ def save_arrays(path: os.PathLike | str, arrays: Mapping[str, np.ndarray]) -> No
         temporary.unlink(missing_ok=True)
 
 
-def load_arrays(directory: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads a directory's index.
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads what `save_arrays` wrote; a damaged file raises OSError, ValueError, EOFError or BadZipFile."""
+    # NumPy leaves the file open when it finds it damaged.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def load_arrays(directory: pathlib.Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """Reads a directory's index, of which the given arrays are needed.
 
     Raises:
-      UserError: it is missing or unreadable, or the shards have other sizes than it says.
+      UserError: it is missing or unreadable, describes other records, or the shards have other sizes than it says.
     """
     path = directory / INDEX_NAME
     mend = f"make it anew with `{REBUILD.format(directory)}`"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = read_arrays(path)
+        if absent := [key for key in keys if key not in arrays]:
+            raise UserError(f"{path}: is not the index of such records (it lacks {', '.join(absent)}); {mend}")
         sizes = {str(name): int(size) for name, size in zip(arrays["shard_name"], arrays["shard_bytes"], strict=True)}
     except FileNotFoundError:
         raise UserError(f"{path}: missing; {mend}") from None

@@ -226,7 +226,7 @@ class MaskSet:
         self.producer = {name: plan["producer"] for name, plan in plans.items()}
         self._readers, self._place, self._num_frames = [], {}, {}
         for folder in folders:
-            arrays = index.load_arrays(folder)
+            arrays = index.load_arrays(folder, index.RECORD_KEYS)
             for position, name in enumerate(map(str, arrays["name"])):
                 if name in self._place:
                     raise UserError(f"{masks_dir}: masks of {name} are in two splits; remove one folder")

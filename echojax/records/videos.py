@@ -15,6 +15,11 @@ from echojax.records import example, index, tfrecord
 SPLITS = ("TRAIN", "VAL", "TEST")
 SOURCE_LIST = "source_list.csv"
 _COMMAND = "python -m data_prep echonet --source=DIR --data_dir={}"
+INDEX_KEYS = (
+    *index.RECORD_KEYS,
+    *("split", "row", "fps", "ef_percent", "edv_ml", "esv_ml", "source_name", "source_split"),
+    *("num_tracings", "tracing_frame", "tracing_rows", "tracing_points"),
+)
 _PER_VIDEO = ("row", "fps", "ef_percent", "edv_ml", "esv_ml", "record_offset", "record_bytes", "frames_offset")
 
 
@@ -146,7 +151,7 @@ def open_videos(data_dir: os.PathLike | str) -> "VideoSet":
       UserError: the directory is not there or not complete, or its files contradict each other.
     """
     directory = example.require_dataset(data_dir, _COMMAND.format(data_dir))
-    return VideoSet(directory, index.load_arrays(directory))
+    return VideoSet(directory, index.load_arrays(directory, INDEX_KEYS))
 
 
 class VideoSet:

@@ -64,13 +64,17 @@ def draw_panel(
 def panel_at(panel: AreaPanel, frame: int) -> UInt8[np.ndarray, "h w 3"]:
     """The panel with its marker at a frame."""
     picture = panel.picture.copy()
-    x, y = panel.columns[frame], panel.rows[frame]
     white = drawing.parse_color(CURSOR_COLOR)
-    line = np.zeros(picture.shape[:2], np.float32)
-    line[panel.top : panel.bottom + 1, x] = 0.55
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    disc = np.clip(MARKER_RADIUS_PX + 0.5 - np.hypot(rows - y, columns - x), 0, 1)
-    return drawing.paint(picture, np.maximum(line, disc), white)
+    x, y = panel.columns[frame], panel.rows[frame]
+    drawing.paint(
+        picture[panel.top : panel.bottom + 1, x : x + 1], np.full((panel.bottom + 1 - panel.top, 1), 0.5), white
+    )
+    reach = int(MARKER_RADIUS_PX + 1)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = np.clip(MARKER_RADIUS_PX + 0.5 - np.hypot(rows, columns), 0, 1)
+    # The panel's margins are wider than the marker.
+    drawing.paint(picture[y - reach : y + reach + 1, x - reach : x + reach + 1], disc, white)
+    return picture
 
 
 def _draw_true(axes: Axes, true: Mapping[int, Bool[np.ndarray, "h w"]], fps: float, is_line: bool) -> None:

@@ -1,5 +1,6 @@
-"""Training curves from `log.jsonl`: one JSON object per line with a `step` and named numbers."""
+"""Training curves from `log.jsonl`: one JSON object per line with a `step`, a `phase` and named numbers."""
 
+import itertools
 import json
 import math
 import os
@@ -12,16 +13,20 @@ from matplotlib.figure import Figure
 from echojax.errors import UserError
 from echojax.report import style
 
-# Numbers of a line that are no curves.
-NOT_CURVES = ("step", "epoch", "time", "wall_time")
+# Entries of a line that are no curves.
+NOT_CURVES = ("step", "phase", "epoch", "time")
 MAX_COLUMNS = 2
 PANEL_INCHES = (4.6, 3.0)
+# Lines of fewer steps show them as dots.
+FEW_STEPS = 30
+# Least distance of two labels, as a share of the axes' height.
+LABEL_GAP = 0.1
 
-Series = dict[int, float]
+Series = dict[int, float]  # {step: value}
 
 
-def load_log(path: str | os.PathLike) -> dict[str, Series]:
-    """Reads {name: {step: value}} from a log.
+def load_log(path: str | os.PathLike) -> dict[str, dict[str, Series]]:
+    """Reads {quantity: {phase: {step: value}}} from a log.
 
     A step that was logged again after a resume counts once, the last time. A last line that was cut off is ignored.
 
@@ -32,7 +37,7 @@ def load_log(path: str | os.PathLike) -> dict[str, Series]:
     if not path.exists():
         raise UserError(f"{path} does not exist; expected the log that training writes")
     lines = path.read_text(encoding="utf-8").splitlines()
-    series: dict[str, Series] = {}
+    curves: dict[str, dict[str, Series]] = {}
     for number, line in enumerate(lines, start=1):
         entry = _parse_line(line)
         if entry is None:
@@ -41,51 +46,62 @@ def load_log(path: str | os.PathLike) -> dict[str, Series]:
             raise UserError(f"{path} line {number} is not a JSON object with a whole-numbered step; mend or remove it")
         for name, value in entry.items():
             if name not in NOT_CURVES and isinstance(value, (int, float)) and not isinstance(value, bool):
-                series.setdefault(name, {})[entry["step"]] = float(value)
-    return series
+                phases = curves.setdefault(name, {})
+                phases.setdefault(str(entry.get("phase", "")), {})[entry["step"]] = float(value)
+    return curves
 
 
 def plot_curves(log_path: str | os.PathLike, title: str, names: tuple[str, ...] | None = None) -> Figure:
-    """One panel per quantity over steps; `train/loss` and `val/loss` share the panel `loss`.
+    """One panel per quantity over steps, in which each phase has its line.
 
     Args:
         log_path: a `log.jsonl`.
         title: stands above all panels.
         names: quantities to show, e.g. ("loss", "dice"); all by default.
     """
-    panels: dict[str, dict[str, Series]] = {}
-    for name, values in load_log(log_path).items():
-        group, _, quantity = name.rpartition("/")
-        if names is None or quantity in names:
-            panels.setdefault(quantity, {})[group] = values
+    panels = {name: phases for name, phases in load_log(log_path).items() if names is None or name in names}
     if not panels:
         raise UserError(
             f"{log_path} holds no curves{f' named {names}' if names else ''}; expected numbers beside a step"
         )
     num_columns = min(MAX_COLUMNS, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
+    phases = dict.fromkeys(phase for panel in panels.values() for phase in panel)
+    colors = dict(zip(phases, itertools.cycle(style.SERIES), strict=False))
     with style.applied():
         figure = Figure(figsize=(PANEL_INCHES[0] * num_columns, PANEL_INCHES[1] * num_rows + 0.4))
         figure.suptitle(title, x=0.01, ha="left", fontsize=12.5, fontweight="bold")
-        all_axes = figure.subplots(num_rows, num_columns, squeeze=False).flat
-        for axes, (quantity, groups) in zip(all_axes, panels.items(), strict=False):
-            _draw_panel(axes, quantity, groups)
-        for axes in list(all_axes)[len(panels) :]:
+        all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+        for axes, quantity in zip(all_axes, panels, strict=False):
+            _draw_panel(axes, quantity, panels[quantity], colors)
+        for axes in all_axes[len(panels) :]:
             axes.remove()
     return figure
 
 
-def _draw_panel(axes: Axes, quantity: str, groups: dict[str, Series]) -> None:
+def _draw_panel(axes: Axes, quantity: str, phases: dict[str, Series], colors: dict[str, str]) -> None:
     axes.set_title(quantity.replace("_", " "), fontsize=11, fontweight="normal", pad=6)
     axes.set_xlabel("step")
     axes.margins(x=0.02)
-    for color, (group, values) in zip(style.SERIES, groups.items(), strict=False):
+    last_values = {}
+    for phase, values in phases.items():
         steps = sorted(values)
-        marker = "o" if len(steps) < 30 else None
-        axes.plot(steps, [values[step] for step in steps], color=color, linewidth=1.8, marker=marker, markersize=3.5)
-        if group:
-            label = {"xytext": (4, 0), "textcoords": "offset points", "color": color, "fontsize": 10, "va": "center"}
-            axes.annotate(group, (steps[-1], values[steps[-1]]), annotation_clip=False, **label)
+        marker = "o" if len(steps) < FEW_STEPS else None
+        heights = [values[step] for step in steps]
+        axes.plot(steps, heights, color=colors[phase], linewidth=1.8, marker=marker, markersize=3.5)
+        if math.isfinite(heights[-1]):
+            last_values[phase] = heights[-1]
+    _label_lines(axes, last_values, colors)
+
+
+def _label_lines(axes: Axes, last_values: dict[str, float], colors: dict[str, str]) -> None:
+    """Names each line right of the axes at the height where it ends, or above the label below it."""
+    bottom, top = axes.get_ylim()
+    previous = -math.inf
+    for phase, value in sorted(last_values.items(), key=lambda item: item[1]):
+        height = max((value - bottom) / (top - bottom), previous + LABEL_GAP)
+        axes.text(1.02, height, phase, transform=axes.transAxes, color=colors[phase], fontsize=10, va="center")
+        previous = height
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:

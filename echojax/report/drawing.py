@@ -12,6 +12,8 @@ from echojax.report import style
 
 DPI = 100
 CONTOUR_HALF_WIDTH_PX = 1.2
+# Of the masks before they are enlarged: their stairs go, their shape stays.
+SMOOTHING_PX = 0.8
 # Frames enlarged or outlined at once: keeps the temporary arrays of a long video small.
 BLOCK_FRAMES = 32
 
@@ -30,40 +32,35 @@ def enlarge(frames: Float[np.ndarray, "*b h w"], zoom: int) -> Float[np.ndarray,
     return rows @ frames.astype(np.float32) @ columns.T
 
 
-def to_rgb(frames: UInt8[np.ndarray, "t h w *c"]) -> UInt8[np.ndarray, "t h w 3"]:
-    """Frames without a channel axis or with one channel, as three equal channels."""
-    if frames.ndim == 3:
-        frames = frames[..., None]
-    return np.broadcast_to(frames, (*frames.shape[:3], 3))
-
-
-def enlarge_frames(frames: UInt8[np.ndarray, "t h w 3"], zoom: int) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
-    """Enlarges a clip, each channel by itself."""
-    blocks = []
-    for start in range(0, len(frames), BLOCK_FRAMES):
-        channels = np.moveaxis(frames[start : start + BLOCK_FRAMES], -1, 1)
-        large = np.clip(np.rint(enlarge(channels, zoom)), 0, 255).astype(np.uint8)
-        blocks.append(np.moveaxis(large, 1, -1))
-    return np.concatenate(blocks)
+def enlarge_to_rgb(frames: UInt8[np.ndarray, "t h w *c"], zoom: int) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
+    """Enlarges grey or RGB frames, each channel by itself."""
+    frames = frames[..., None] if frames.ndim == 3 else frames
+    num_frames, height, width, num_channels = frames.shape
+    pictures = np.empty((num_frames, zoom * height, zoom * width, 3), np.uint8)
+    for frame in range(num_frames):
+        for channel in range(num_channels):
+            large = enlarge(frames[frame, ..., channel], zoom)
+            pictures[frame, ..., channel] = np.clip(np.rint(large), 0, 255)
+    if num_channels == 1:
+        pictures[..., 1:] = pictures[..., :1]
+    return pictures
 
 
 def paint_contours(
     pictures: UInt8[np.ndarray, "t zoom*h zoom*w 3"],
     masks: Bool[np.ndarray, "t h w"] | Float[np.ndarray, "t h w"],
     color: str,
-) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
-    """Draws the border of each mask on a picture of a whole multiple of its size.
+) -> None:
+    """Draws the border of each mask, in place, on pictures of a whole multiple of its size.
 
     Args:
         masks: bool, or probabilities in 0 .. 1.
         color: `#rrggbb`.
     """
     zoom = pictures.shape[1] // masks.shape[1]
-    painted = np.empty_like(pictures)
     for start in range(0, len(masks), BLOCK_FRAMES):
         block = slice(start, start + BLOCK_FRAMES)
-        painted[block] = paint(pictures[block], contour_opacity(masks[block], zoom), parse_color(color))
-    return painted
+        paint(pictures[block], contour_opacity(masks[block], zoom), parse_color(color))
 
 
 def contour_opacity(
@@ -71,21 +68,21 @@ def contour_opacity(
 ) -> Float[np.ndarray, "t zoom*h zoom*w"]:
     """Opacity of a line along the border of each mask, smooth at the enlarged resolution.
 
-    The enlarged and slightly blurred mask m crosses 1/2 at the border, and |m - 1/2| / |∇m| estimates the distance to
-    it in pixels; opacity falls from 1 to 0 over one pixel at the line's half width.
+    The blurred and enlarged mask m crosses 1/2 at the border, and |m - 1/2| / |∇m| estimates the distance to it in
+    pixels; opacity falls from 1 to 0 over one pixel at the line's half width.
     """
-    level = ndimage.gaussian_filter(enlarge(masks, zoom), sigma=(0, 0.6 * zoom, 0.6 * zoom))
-    slope = np.hypot(*np.gradient(level, axis=(1, 2)))
+    level = enlarge(ndimage.gaussian_filter(masks.astype(np.float32), sigma=(0, SMOOTHING_PX, SMOOTHING_PX)), zoom)
+    slope_y, slope_x = np.gradient(level, axis=(1, 2))
+    slope = np.sqrt(slope_y * slope_y + slope_x * slope_x)
     distance = np.abs(level - 0.5) / np.maximum(slope, 1e-6)
     return np.clip(CONTOUR_HALF_WIDTH_PX + 0.5 - distance, 0, 1)
 
 
-def paint(
-    picture: UInt8[np.ndarray, "*b h w 3"], opacity: Float[np.ndarray, "*b h w"], color: Color
-) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Lays a colour over pictures, as opaque as `opacity` (0 .. 1) says."""
-    opacity = opacity[..., None].astype(np.float32)
-    return np.rint(picture * (1 - opacity) + np.asarray(color, np.float32) * opacity).astype(np.uint8)
+def paint(picture: UInt8[np.ndarray, "*b h w 3"], opacity: Float[np.ndarray, "*b h w"], color: Color) -> None:
+    """Lays a colour over pictures, in place, as opaque as `opacity` (0 .. 1) says."""
+    touched = np.nonzero(opacity)
+    share = opacity[touched][:, None].astype(np.float32)
+    picture[touched] = np.rint(picture[touched] * (1 - share) + np.asarray(color, np.float32) * share)
 
 
 def render(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
@@ -114,7 +111,7 @@ def paste_text(
     """Writes text into a picture, in place, its upper left corner at (x, y); what does not fit is cut off."""
     opacity = text_opacity(text, size_points, bold)
     place = picture[y : y + opacity.shape[0], x : x + opacity.shape[1]]
-    place[...] = paint(place, opacity[: place.shape[0], : place.shape[1]], color)
+    paint(place, opacity[: place.shape[0], : place.shape[1]], color)
 
 
 @functools.cache

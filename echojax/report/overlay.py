@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib.image
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from echojax import video
 from echojax.errors import UserError
@@ -14,8 +14,8 @@ from echojax.evaluate.files import replaced_file
 from echojax.report import area_panel, drawing
 
 TITLE_HEIGHT_PX = 26
-# Browsers show no more; of faster clips every second, third, ... frame is written, at the true speed.
-MAX_FPS = 60.0
+MAX_FPS = 30.0
+CODECS = {".mp4": "vp09", ".webm": "VP80"}
 
 Masks = Bool[np.ndarray, "t h w"] | Float[np.ndarray, "t h w"]
 # Known masks of every frame, or of some: {frame: mask}.
@@ -48,18 +48,7 @@ def overlay_frames(
         UserError: masks that do not fit the frames, no frames, or no frame rate.
     """
     frames, predicted, known = _checked(frames, predicted, true, fps)
-    pictures = outline_frames(frames, predicted, known, zoom)
-    width = pictures.shape[2]
-    header = np.full((TITLE_HEIGHT_PX, width, 3), drawing.parse_color(area_panel.GROUND_COLOR), np.uint8)
-    if title:
-        drawing.paste_text(header, title, 8, 6, (255, 255, 255), bold=True)
-    panel = area_panel.draw_panel(predicted, known, fps, width)
-    for frame, picture in enumerate(pictures):
-        _write_time(picture, frame, len(frames), fps)
-    composed = [
-        np.concatenate([header, picture, area_panel.panel_at(panel, frame)]) for frame, picture in enumerate(pictures)
-    ]
-    return _padded_to_even(np.stack(composed))
+    return _compose(frames, predicted, known, np.arange(len(frames)), fps, title, zoom)
 
 
 def write_overlay(
@@ -72,19 +61,31 @@ def write_overlay(
     title: str = "",
     zoom: int = 3,
 ) -> pathlib.Path:
-    """Writes `overlay_frames` as VP9 in MP4, which browsers play, and its first frame beside it as `<stem>.png`.
+    """Writes `overlay_frames` for a browser, and its first frame beside it as `<stem>.png`.
+
+    Of clips faster than 30 frames per second every second, third, ... frame is written, at the true speed; frames with
+    a known mask are always among them.
+
+    Args:
+        path: `.mp4` holds VP9; `.webm` VP8, which is written five times faster.
+        frames, predicted, true, fps, title, zoom: as in `overlay_frames`.
 
     Returns:
-        The path of that still, the video's poster.
+        The path of the still, the video's poster.
     """
     path = pathlib.Path(path)
-    painted = overlay_frames(frames, predicted, true, fps=fps, title=title, zoom=zoom)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix not in CODECS:
+        raise UserError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(CODECS)}")
+    frames, predicted, known = _checked(frames, predicted, true, fps)
     step = int(np.ceil(fps / MAX_FPS))
-    video.write_video(path, painted[::step], fps / step, codec="vp09")
+    # A clip whose every frame is known needs no preference.
+    shown = _thinned(len(frames), step, set() if len(known) == len(frames) else set(known))
+    pictures = _compose(frames, predicted, known, shown, fps, title, zoom)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    video.write_video(path, pictures, fps / step, codec=CODECS[path.suffix])
     poster = path.with_suffix(".png")
     with replaced_file(poster) as temporary:
-        matplotlib.image.imsave(temporary, painted[0])
+        matplotlib.image.imsave(temporary, pictures[0])
     return poster
 
 
@@ -92,12 +93,45 @@ def outline_frames(
     frames: UInt8[np.ndarray, "t h w *c"], predicted: Masks, known: Mapping[int, Bool[np.ndarray, "h w"]], zoom: int
 ) -> UInt8[np.ndarray, "t zoom*h zoom*w 3"]:
     """Enlarges frames and draws known contours where there are any, the predicted ones above them."""
-    pictures = drawing.enlarge_frames(drawing.to_rgb(frames), zoom)
-    if known:
-        index = np.array(sorted(known))
-        masks = np.stack([known[frame] for frame in index])
-        pictures[index] = drawing.paint_contours(pictures[index], masks, area_panel.TRUE_COLOR)
-    return drawing.paint_contours(pictures, predicted, area_panel.PREDICTED_COLOR)
+    pictures = drawing.enlarge_to_rgb(frames, zoom)
+    for frame, mask in known.items():
+        drawing.paint_contours(pictures[frame : frame + 1], mask[None], area_panel.TRUE_COLOR)
+    drawing.paint_contours(pictures, predicted, area_panel.PREDICTED_COLOR)
+    return pictures
+
+
+def _compose(
+    frames: UInt8[np.ndarray, "t h w *c"],
+    predicted: Masks,
+    known: Mapping[int, Bool[np.ndarray, "h w"]],
+    shown: Int[np.ndarray, "s"],
+    fps: float,
+    title: str,
+    zoom: int,
+) -> UInt8[np.ndarray, "s H W 3"]:
+    """Title, picture and curve of the shown frames; the curve is of all."""
+    known_shown = {position: known[frame] for position, frame in enumerate(shown) if frame in known}
+    pictures = outline_frames(frames[shown], predicted[shown], known_shown, zoom)
+    num_shown, height, width, _ = pictures.shape
+    panel = area_panel.draw_panel(predicted, known, fps, width)
+    shape = (num_shown, TITLE_HEIGHT_PX + height + area_panel.HEIGHT_PX, width, 3)
+    # Codecs want even sizes: a row or column of ground is added where one is odd.
+    composed = np.zeros((num_shown, shape[1] + shape[1] % 2, width + width % 2, 3), np.uint8)
+    composed[...] = drawing.parse_color(area_panel.GROUND_COLOR)
+    if title:
+        drawing.paste_text(composed[0], title, 8, 6, (255, 255, 255), 8, bold=True)
+        composed[:, :TITLE_HEIGHT_PX] = composed[0, :TITLE_HEIGHT_PX]
+    for position, frame in enumerate(shown):
+        _write_time(pictures[position], frame, len(frames), fps)
+        picture_and_panel = np.concatenate([pictures[position], area_panel.panel_at(panel, frame)])
+        composed[position, TITLE_HEIGHT_PX : shape[1], :width] = picture_and_panel
+    return composed
+
+
+def _thinned(num_frames: int, step: int, preferred: set[int]) -> Int[np.ndarray, "s"]:
+    """One frame of every `step`: the first, or one that is preferred."""
+    groups = (range(start, min(start + step, num_frames)) for start in range(0, num_frames, step))
+    return np.array([next((frame for frame in group if frame in preferred), group[0]) for group in groups])
 
 
 def _checked(
@@ -129,8 +163,3 @@ def _write_time(picture: UInt8[np.ndarray, "h w 3"], frame: int, num_frames: int
     digits = len(str(num_frames - 1))
     text = f"frame {frame:{digits}d}  {frame / fps:.2f} s"
     drawing.paste_text(picture, text, 8, max(0, picture.shape[0] - 22), (235, 235, 235), 8)
-
-
-def _padded_to_even(pictures: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
-    _, height, width, _ = pictures.shape
-    return np.pad(pictures, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))

@@ -28,7 +28,7 @@ def plot_scatter(ef_predicted: Videos, ef: Videos, title: str, summary: Mapping[
     with style.applied():
         figure, axes = style.new_axes(title)
         axes.plot([low, high], [low, high], color=style.MUTED, linewidth=1, dashes=(4, 3))
-        axes.scatter(ef, ef_predicted, s=_dot_size(len(ef)), color=style.BLUE, alpha=_dot_alpha(len(ef)), linewidths=0)
+        _draw_dots(axes, ef, ef_predicted)
         label_x = high - 0.06 * (high - low)
         style.write_label(axes, "identity", label_x, label_x, style.MUTED, ha="right", va="bottom")
         if np.ptp(ef) > 0 and len(ef) > 2:
@@ -45,9 +45,9 @@ def plot_bland_altman(ef_predicted: Videos, ef: Videos, title: str) -> Figure:
     agreement = evaluate.limits_of_agreement(ef_predicted, ef)
     mean, difference = (ef_predicted + ef) / 2, ef_predicted - ef
     with style.applied():
-        figure, axes = style.new_axes(title, (6.2, 4.7))
+        figure, axes = style.new_axes(title)
         axes.axhline(0, color=style.MUTED, linewidth=0.8)
-        axes.scatter(mean, difference, s=_dot_size(len(ef)), color=style.BLUE, alpha=_dot_alpha(len(ef)), linewidths=0)
+        _draw_dots(axes, mean, difference)
         levels = (
             ("upper limit", agreement.upper, style.VERMILLION, "--"),
             ("bias", agreement.bias, style.GREEN, "-"),
@@ -83,14 +83,8 @@ def plot_roc(ef_predicted: Videos, ef: Videos, title: str, summary: Mapping[str,
             positive = ef < threshold
             curve = evaluate.roc_curve(-ef_predicted, positive)
             if curve is not None:
-                axes.plot(
-                    curve.false_positive_rate,
-                    curve.true_positive_rate,
-                    color=color,
-                    linewidth=2,
-                    clip_on=False,
-                    zorder=3,
-                )
+                rates = curve.false_positive_rate, curve.true_positive_rate
+                axes.plot(*rates, color=color, linewidth=2, clip_on=False, zorder=3)
             text = _roc_label(threshold, positive, summary[f"auc_below_{threshold}"])
             y = 0.05 + 0.085 * (len(evaluate.EF_THRESHOLDS) - 1 - row)
             style.write_label(axes, text, 0.98, y, color if curve is not None else style.MUTED, ha="right", va="center")
@@ -103,10 +97,11 @@ def format_interval(interval: Interval, digits: int = 2) -> str:
     """`4.09 [3.93, 4.25]`; an undefined value is `–`, an undefined interval is left out."""
     if not np.isfinite(interval.value):
         return "–"
-    value = f"{interval.value:.{digits}f}"
-    if not np.isfinite(interval.low) or not np.isfinite(interval.high):
-        return value
-    return f"{value} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]".replace("-", "−")
+    # Adding zero turns -0.0 into 0.0.
+    value, low, high = (f"{round(number, digits) + 0.0:.{digits}f}" for number in interval[:3])
+    has_ends = np.isfinite(interval.low) and np.isfinite(interval.high)
+    text = f"{value} [{low}, {high}]" if has_ends else value
+    return text.replace("-", "−")
 
 
 def _check_pairs(ef_predicted: Videos, ef: Videos) -> tuple[Videos, Videos]:
@@ -134,16 +129,16 @@ def _ef_range(ef_predicted: Videos, ef: Videos) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _dot_size(num_videos: int) -> float:
-    return float(np.clip(4000 / num_videos, 9, 36))
-
-
-def _dot_alpha(num_videos: int) -> float:
-    return float(np.clip(120 / num_videos, 0.35, 0.8))
+def _draw_dots(axes: Axes, x: Videos, y: Videos) -> None:
+    """One dot per video; the more there are, the smaller and fainter."""
+    size, opacity = np.clip(4000 / len(x), 9, 36), np.clip(120 / len(x), 0.35, 0.8)
+    axes.scatter(x, y, s=size, color=style.BLUE, alpha=opacity, linewidths=0, clip_on=False)
 
 
 def _draw_fit(axes: Axes, ef_predicted: Videos, ef: Videos) -> None:
-    slope, intercept = np.polyfit(ef, ef_predicted, 1)
+    deviation = ef - ef.mean()
+    slope = deviation @ ef_predicted / (deviation @ deviation)
+    intercept = ef_predicted.mean() - slope * ef.mean()
     x = np.array([ef.min(), ef.max()])
     axes.plot(x, slope * x + intercept, color=style.VERMILLION, linewidth=2)
     sign = "+" if intercept >= 0 else "−"
@@ -163,30 +158,20 @@ def _scatter_lines(summary: Mapping[str, Interval]) -> list[str]:
 
 def _write_box(axes: Axes, lines: list[str]) -> None:
     box = {"facecolor": style.PAPER, "edgecolor": style.GRID, "alpha": 0.92, "boxstyle": "round,pad=0.5"}
-    axes.text(
-        0.03,
-        0.97,
-        "\n".join(lines),
-        transform=axes.transAxes,
-        va="top",
-        family="DejaVu Sans Mono",
-        fontsize=9,
-        bbox=box,
-    )
+    font = {"family": "DejaVu Sans Mono", "size": 9}
+    axes.text(0.03, 0.97, "\n".join(lines), transform=axes.transAxes, va="top", fontdict=font, bbox=box)
 
 
 def _draw_level(axes: Axes, name: str, interval: Interval, color: str, line: str, label_y: float) -> None:
     if not np.isfinite(interval.value):
         return
     axes.axhline(interval.value, color=color, linewidth=1.6, linestyle=line)
-    # Adding zero turns -0.0 into 0.0.
-    text = f"{name} {round(interval.value, 1) + 0.0:+.1f}"
+    text = f"{name} {format_interval(interval, 1)}".replace(" [", "\n[")
     if np.isfinite(interval.low):
         axes.axhspan(interval.low, interval.high, color=color, alpha=0.13, linewidth=0)
-        text += f"\n[{interval.low:.1f}, {interval.high:.1f}]"
     # The label stands right of the axes: x counts axes, y counts data.
     place = axes.get_yaxis_transform()
-    axes.text(1.01, label_y, text.replace("-", "−"), transform=place, color=color, va="center", fontsize=9.5)
+    axes.text(1.01, label_y, text, transform=place, color=color, va="center", fontsize=9.5)
 
 
 def _roc_label(threshold: float, positive: np.ndarray, auc: Interval) -> str:

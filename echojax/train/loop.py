@@ -133,12 +133,12 @@ class _Run:
                     # The metrics of the step before are fetched now that this one is under way: the device never waits.
                     self._log_training(pending, progress)
                     pending = (step, metrics)
-                    if self._is_pause(step + 1):
+                    if self._saves_after(step + 1):
                         self._log_training(pending, progress)
                         pending = None
                 self.timing.num_steps += 1
                 progress.update()
-                if self._is_pause(step + 1):
+                if self._saves_after(step + 1):
                     self._pause(step + 1)
         return self.timing
 
@@ -175,19 +175,20 @@ class _Run:
         self.timing.compile = compiled.compile_seconds
         return compiled
 
-    def _is_pause(self, steps_done: int) -> bool:
-        """Whether the loop stops after a step to validate or to save."""
-        every = self.config.train.checkpoint_steps
-        return (
-            steps_done == self.num_steps
-            or steps_done % self.steps_per_epoch == 0
-            or (every > 0 and steps_done % every == 0)
-        )
+    def _validates_after(self, steps_done: int) -> bool:
+        every = self.config.validation.every_epochs * self.steps_per_epoch
+        return steps_done == self.num_steps or steps_done % every == 0
+
+    def _saves_after(self, steps_done: int) -> bool:
+        train = self.config.train
+        every_epochs = train.checkpoint_epochs * self.steps_per_epoch
+        within_epoch = train.checkpoint_steps > 0 and steps_done % train.checkpoint_steps == 0
+        return self._validates_after(steps_done) or steps_done % every_epochs == 0 or within_epoch
 
     def _pause(self, steps_done: int) -> None:
-        validate_steps = self.config.validation.every_epochs * self.steps_per_epoch
+        """Validates if it is time to, keeps the best, saves."""
         improved = False
-        if steps_done == self.num_steps or steps_done % validate_steps == 0:
+        if self._validates_after(steps_done):
             with self.timing.count("validation"):
                 metrics = self.stage.validate(self.state.params, self.state.stats)
             self.log.write(steps_done, "validation", metrics)

@@ -1,0 +1,74 @@
+"""The whole chain on phantoms: data, CSS, masks, teacher, student, evaluation; small enough for a laptop.
+
+Beside the semi-supervised chain stand supervised segmentation and a supervised EF baseline with the same labels and
+steps. The networks are those of the papers with fewer channels; learning rates suit random initial weights.
+
+Command: python main.py --config=configs/demo.py
+Expected: see README.md. Phantom results say that the code works, not how it does on patients.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, css, ef, kd, seg, teacher
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = base.get_config()
+    config.stage = "demo"
+    config.data_dir = "data/demo"
+    config.phantoms.num_videos = 340
+    config.phantoms.num_frames = (84, 96)
+    config.phantoms.splits = (0.7, 0.1, 0.2)
+    config.labels.num_labelled = 96
+    config.labels.num_unlabelled = 136
+    config.stages = ConfigDict(
+        {
+            "supervised": shrink_segmentation(seg.get_config(), config),
+            "css": shrink_segmentation(css.get_config(), config),
+            "teacher": shrink_video(teacher.get_config(), config),
+            "student": shrink_video(kd.get_config(), config),
+            "baseline": shrink_video(ef.get_config(), config),
+        }
+    )
+    return config
+
+
+def shrink_segmentation(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
+    """A segmentation stage with an eighth of the channels."""
+    _share(stage, config)
+    stage.network.width = 8
+    stage.css.period = 2
+    stage.optimiser.learning_rate = 1e-4
+    stage.train.num_epochs = 25
+    stage.validation.every_epochs = 5
+    stage.train.batch_size = 8
+    return stage
+
+
+def shrink_video(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
+    """An EF stage with an eighth of the channels and clips of 16 frames over the same time."""
+    _share(stage, config)
+    stage.network.width = 8
+    stage.clip.num_frames = 16
+    stage.clip.period = 4
+    stage.optimiser.learning_rate = 1e-3
+    stage.optimiser.decay_epochs = 20
+    stage.train.num_epochs = 25
+    stage.train.batch_size = 8
+    stage.kd.unlabelled_batch_size = 4
+    stage.validation.every_epochs = 5
+    stage.validation.num_passes = 1
+    stage.evaluation.clip_stride = 4
+    stage.evaluation.one_clip_seeds = (0,)
+    return stage
+
+
+def _share(stage: ConfigDict, config: ConfigDict) -> None:
+    """Lets a stage follow the demo's own fields, also when they are set on the command line."""
+    stage.data_dir = config.get_ref("data_dir")
+    stage.seed = config.get_ref("seed")
+    stage.labels.num_labelled = config.labels.get_ref("num_labelled")
+    stage.labels.num_unlabelled = config.labels.get_ref("num_unlabelled")
+    stage.init_from = "random"
+    stage.evaluation.splits = ("TEST",)
+    stage.infer.splits = ("TRAIN", "VAL", "TEST")

@@ -1,0 +1,133 @@
+"""Pictures, overlay videos and the page of a run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from echojax import lv
+from echojax.evaluation import EfResults, Run, SegmentationResults
+from echojax.report import contact_sheet, curves, overlay, page, plots, style
+
+NUM_OVERLAYS = 3
+LIMITS = (
+    "Every interval is over the videos of the split: it says how much the number would change with other videos of the "
+    "same kind, not with other training runs.",
+    "VAL chose the checkpoint, so its numbers flatter; TEST was not looked at before.",
+)
+
+
+def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]) -> None:
+    """Writes `index.html` of a run, with plots and overlays of every split that was evaluated."""
+    sections = [training_section(run.stage, run.workdir)]
+    for split, of_split in results.items():
+        make_section = ef_section if isinstance(of_split, EfResults) else segmentation_section
+        sections.append(make_section(run, split, of_split))
+    metrics = {run.group(split): of_split.metrics for split, of_split in results.items()}
+    page.write_page(
+        run.workdir / "index.html",
+        title=f"{run.stage} on {run.data_kind} data",
+        summary=f"The best checkpoint of {run.workdir.name} ({run.checkpoint}), evaluated on {', '.join(results)}.",
+        data=run.data_kind,
+        tables=[page.metrics_table("Results", metrics)],
+        sections=sections,
+        notes=LIMITS,
+        files=result_files(run.workdir),
+    )
+
+
+def training_section(title: str, workdir: Path) -> page.Section:
+    """Curves of training and validation."""
+    log = workdir / "log.jsonl"
+    if not log.exists():
+        return page.Section(f"{title}: training", "This checkpoint was not trained here: there are no curves.")
+    path, _ = style.save_figure(curves.plot_curves(log, f"{title}: training"), workdir / "plots" / "curves")
+    return page.Section(f"{title}: training", figures=[page.Figure(path, "Training and validation by step.", wide=True)])
+
+
+def ef_section(run: Run, split: str, results: EfResults, label: str = "") -> page.Section:
+    """Scatter, Bland-Altman and ROC plots of a split."""
+    title = f"{run.stage}, {run.data_kind} {split.upper()}"
+    metrics = results.metrics if results.all_clips is not None else None
+    figures = {
+        "scatter": plots.plot_scatter(results.predicted, results.ef, title, metrics),
+        "bland_altman": plots.plot_bland_altman(results.predicted, results.ef, title),
+        "roc": plots.plot_roc(results.predicted, results.ef, title, metrics),
+    }
+    captions = {
+        "scatter": "Predicted over known LVEF.",
+        "bland_altman": "Difference over mean, with bias and limits of agreement.",
+        "roc": "Finding LVEF below 50, 40 and 35 %.",
+    }
+    saved = {
+        name: style.save_figure(figure, run.workdir / "plots" / f"{name}_{split.lower()}")[0]
+        for name, figure in figures.items()
+    }
+    protocol = "mean over the clips of a video" if results.all_clips is not None else "mean over single random clips"
+    return page.Section(
+        label or f"{run.stage}: ejection fraction on {split.upper()}",
+        f"{len(results.names)} videos; each prediction is the {protocol}.",
+        figures=[page.Figure(path, captions[name]) for name, path in saved.items()],
+    )
+
+
+def segmentation_section(run: Run, split: str, results: SegmentationResults, label: str = "") -> page.Section:
+    """Contact sheet of best, median and worst videos of a split, and overlay videos of one of each."""
+    groups = contact_sheet.pick_cases(1 - results.dice)
+    cases = {group: [_case(run, results, int(item)) for item in items] for group, items in groups.items()}
+    title = f"{run.stage}, {run.data_kind} {split.upper()}"
+    figure = contact_sheet.plot_contact_sheet(cases, title)
+    sheet, _ = style.save_figure(figure, run.workdir / "plots" / f"cases_{split.lower()}")
+    videos = [
+        _write_overlay(run, results, int(items[0]), f"{split.lower()}_{group}")
+        for group, items in list(groups.items())[:NUM_OVERLAYS]
+    ]
+    return page.Section(
+        label or f"{run.stage}: segmentation on {split.upper()}",
+        f"{len(results.names)} videos with traced ED and ES frames.",
+        figures=[page.Figure(sheet, "Best, median and worst videos by Dice: ED and ES, predicted and traced.", wide=True)],
+        videos=videos,
+    )
+
+
+def result_files(workdir: Path) -> list[tuple[Path, str]]:
+    """The files of a run that are worth opening, with what they hold."""
+    meanings = {
+        "metrics.json": "every metric with its interval",
+        "predictions_": "EF of each video, known and predicted",
+        "clips_": "EF of each clip",
+        "dice_": "Dice of each video",
+        "config.json": "the resolved config, versions and commit",
+        "log.jsonl": "curves",
+    }
+    found = sorted(path for path in workdir.iterdir() if path.is_file())
+    return [(path, text) for path in found for start, text in meanings.items() if path.name.startswith(start)]
+
+
+def _case(run: Run, results: SegmentationResults, item: int) -> contact_sheet.Case:
+    position = run.videos.position(results.names[item])
+    traced = _traced_masks(run, position)
+    frames = np.stack([run.videos.frames(position, frame, frame + 1)[0] for frame in traced])
+    logits = run.segment_frames(frames)
+    caption = f"{results.names[item]}\nDice {results.dice[item]:.3f}"
+    return contact_sheet.Case(caption, frames, logits > 0, np.stack(list(traced.values())))
+
+
+def _write_overlay(run: Run, results: SegmentationResults, item: int, name: str) -> page.Video:
+    position = run.videos.position(results.names[item])
+    frames = run.videos.frames(position)
+    logits = run.segment_frames(frames)
+    path = run.workdir / "plots" / f"overlay_{name}.webm"
+    caption = f"{results.names[item]}: Dice {results.dice[item]:.3f} ({name.rsplit('_', 1)[-1]})"
+    true = _traced_masks(run, position)
+    poster = overlay.write_overlay(
+        path, frames, logits > 0, true, fps=float(run.videos.fps[position]), title=results.names[item]
+    )
+    return page.Video(path, caption, poster, f"Left ventricle outlined through the heart cycle of {results.names[item]}")
+
+
+def _traced_masks(run: Run, position: int) -> dict[int, np.ndarray]:
+    """Masks of the ED and the ES tracing by frame."""
+    size = int(run.videos.height[position]), int(run.videos.width[position])
+    tracings = [t for t in run.videos.tracings(position) if t.frame < run.videos.num_frames[position]]
+    pair = lv.ed_es_tracings(tracings, *size, order=run.config.labels.ed_es_order)
+    return {tracing.frame: lv.mask_from_tracing(tracing.points, *size) for tracing in pair}
