@@ -9,71 +9,35 @@ mended, only that file's shard is made anew.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
-import math
-import multiprocessing
 import os
 import pathlib
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import tqdm
 
 from data_prep import problems as problems_lib
+from data_prep import shards as shards_lib
 from data_prep import source as source_lib
-from data_prep import tracings
-from data_prep.problems import KEPT, LEFT_OUT, Problem
+from data_prep.problems import KEPT, Problem
+from data_prep.shards import CHANNELS, DATASET
 from echojax import records, video
 from echojax.errors import UserError
 from echojax.records import example, index, videos
 
-T = TypeVar("T")
-
-DATASET = "echonet"
+# What the phantom generator leaves beside its videos.
+PHANTOM_MANIFEST = "phantoms.json"
 MANIFEST_NAME = "manifest.json"
 VIDEOS_PER_SHARD = 32
-CHANNELS = {"rgb": 3, "gray": 1}
-_FORMAT = 1
-_SIDECARS = ".shards"
-# The largest protocol buffer, less room for the other features.
-_MAX_RECORD_BYTES = 2**31 - 2**24
 
 
 class StrictError(UserError):
     """`--strict`, and something of the input cannot be converted."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One unit of work: consecutive rows of one split."""
-
-    path: pathlib.Path
-    split: str
-    rows: tuple[source_lib.SourceRow, ...]
-    pixels: str
-
-    @property
-    def sidecar(self) -> pathlib.Path:
-        return self.path.parent / _SIDECARS / f"{self.path.name}.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardResult:
-    """What became of a shard; kept as its sidecar."""
-
-    fingerprint: str
-    num_videos: int
-    num_bytes: int
-    sha256: str
-    problems: tuple[Problem, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +112,15 @@ def convert(
     found = source_lib.read_source(pathlib.Path(source))
     directory = pathlib.Path(data_dir).absolute()
     options = {
-        "format": _FORMAT,
+        "format": shards_lib.FORMAT,
         "source": str(found.directory.absolute()),
         "pixels": pixels,
         "videos_per_shard": videos_per_shard,
     }
     _claim(directory, options)
     _refuse_if_strict(strict, directory, found.problems)
-    shards = plan_shards(directory, found.rows, pixels, videos_per_shard)
-    done = {shard: result for shard in shards if (result := _load_finished(shard)) is not None}
+    shards = shards_lib.plan_shards(directory, found.rows, pixels, videos_per_shard)
+    done = {shard: result for shard in shards if (result := shards_lib.load_finished(shard)) is not None}
     num_resumed = len(done)
     if num_resumed < len(shards):
         # Its presence says that a directory is complete.
@@ -164,115 +128,17 @@ def convert(
     _refuse_if_strict(strict, directory, [*found.problems, *(p for r in done.values() for p in r.problems)])
     with tqdm.tqdm(total=len(found.rows), unit="video", disable=not progress, desc="converting") as bar:
         bar.update(sum(len(shard.rows) for shard in done))
-        for shard, result in map_shards(
-            make_shard, [s for s in shards if s not in done], workers or os.cpu_count() or 1
-        ):
+        pending = [shard for shard in shards if shard not in done]
+        for shard, result in shards_lib.map_shards(shards_lib.make_shard, pending, workers or os.cpu_count() or 1):
             done[shard] = result
             bar.update(len(shard.rows))
             _refuse_if_strict(strict, directory, [*found.problems, *result.problems])
     return _finish(directory, found, [(shard, done[shard]) for shard in shards], options, num_resumed)
 
 
-def plan_shards(
-    directory: pathlib.Path, rows: Sequence[source_lib.SourceRow], pixels: str, videos_per_shard: int
-) -> list[Shard]:
-    """Cuts each split's rows, in the order of the list, into shards."""
-    shards = []
-    for split in source_lib.SPLITS:
-        members = [row for row in rows if row.split == split]
-        count = math.ceil(len(members) / videos_per_shard)
-        for number in range(count):
-            part = tuple(members[number * videos_per_shard : (number + 1) * videos_per_shard])
-            shards.append(Shard(directory / example.shard_name(DATASET, split, number, count), split, part, pixels))
-    return shards
-
-
-def make_shard(shard: Shard) -> ShardResult:
-    """Decodes the videos of a shard and writes it with its sidecar."""
-    cv2.setNumThreads(1)
-    fingerprint = _fingerprint(shard)
-    found: list[Problem] = []
-    summary = records.write_video_shard(shard.path, _read_records(shard, found), CHANNELS[shard.pixels])
-    result = ShardResult(fingerprint, summary.num_records, summary.num_bytes, summary.sha256, tuple(found))
-    _write_json(shard.sidecar, dataclasses.asdict(result))
-    return result
-
-
-def read_record(row: source_lib.SourceRow, pixels: str, problems: list[Problem]) -> records.VideoRecord | None:
-    """Decodes one video and compares it with its row; None if it cannot be stored, which is then among the problems."""
-    try:
-        frames, container_fps = video.read_video(row.path)
-    except (video.VideoError, cv2.error) as error:
-        kind = f"video_{getattr(error, 'reason', 'unreadable')}"
-        problems.append(Problem(row.name, kind, str(error), LEFT_OUT, "fetch the file again; the rest is converted"))
-        return None
-    if pixels == "gray":
-        frames = video.to_gray(frames)
-    if frames.nbytes > _MAX_RECORD_BYTES:
-        text = f"{frames.nbytes / 2**30:.1f} GiB of pixels, a record holds less than 2"
-        problems.append(
-            Problem(row.name, "video_too_large", text, LEFT_OUT, "shorten or shrink it, or use --pixels=gray")
-        )
-        return None
-    num_frames, height, width = frames.shape[:3]
-    _compare_with_row(row, frames.shape, container_fps, problems)
-    return records.VideoRecord(
-        name=row.name,
-        split=row.split,
-        row=row.row,
-        frames=frames,
-        fps=row.fps if row.fps > 0 else container_fps or math.nan,
-        ef_percent=row.ef_percent,
-        edv_ml=row.edv_ml,
-        esv_ml=row.esv_ml,
-        tracings=tracings.keep_inside(row.name, row.tracings, num_frames, height, width, problems),
-    )
-
-
-def _compare_with_row(row: source_lib.SourceRow, shape, container_fps: float, problems: list[Problem]) -> None:
-    num_frames, height, width = shape[:3]
-    if abs(container_fps - row.fps) > 0.5:
-        text = f"the video file says {container_fps:g} frames per second, {source_lib.FILE_LIST} says {row.fps:g}"
-        problems.append(Problem(row.name, "fps_differs", text, KEPT, f"{source_lib.FILE_LIST} is trusted"))
-    if row.num_frames is not None and row.num_frames != num_frames:
-        text = f"the video has {num_frames} frames, {source_lib.FILE_LIST} says {row.num_frames}"
-        problems.append(Problem(row.name, "num_frames_differs", text, KEPT, "all frames of the video are stored"))
-    if None not in (row.height, row.width) and (row.height, row.width) != (height, width):
-        text = f"the video is {width}x{height}, {source_lib.FILE_LIST} says {row.width}x{row.height}"
-        problems.append(Problem(row.name, "size_differs", text, KEPT, "stored at the video's size"))
-
-
-def _read_records(shard: Shard, problems: list[Problem]) -> Iterator[records.VideoRecord]:
-    for row in shard.rows:
-        record = read_record(row, shard.pixels, problems)
-        if record is not None:
-            yield record
-
-
-def map_shards(function: Callable[[Shard], T], shards: Sequence[Shard], workers: int) -> Iterator[tuple[Shard, T]]:
-    """Applies a function to shards in several processes; yields in the order in which they finish."""
-    if min(workers, len(shards)) <= 1:
-        for shard in shards:
-            yield shard, function(shard)
-        return
-    # Forking a process that runs JAX's or OpenCV's threads may deadlock.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(shards)), context) as pool:
-        futures = {pool.submit(function, shard): shard for shard in shards}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
-            raise UserError(
-                "a worker process died, perhaps for lack of memory; run again with fewer --workers"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _claim(directory: pathlib.Path, options: dict) -> None:
     """Makes the directory ours, or refuses to mix two conversions."""
-    path = directory / _SIDECARS / "options.json"
+    path = directory / shards_lib.SIDECARS / "options.json"
     if path.is_file():
         begun = json.loads(path.read_text())
         if other := [f"{key}={begun.get(key)}" for key in options if begun.get(key) != options[key]]:
@@ -283,7 +149,7 @@ def _claim(directory: pathlib.Path, options: dict) -> None:
     if directory.is_dir() and any(not entry.name.startswith(".") for entry in directory.iterdir()):
         raise UserError(f"{directory}: is not empty and no conversion of ours; choose another --data_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_json(path, options)
+    shards_lib.write_json(path, options)
 
 
 def _refuse_if_strict(strict: bool, directory: pathlib.Path, found: Sequence[Problem]) -> None:
@@ -291,39 +157,6 @@ def _refuse_if_strict(strict: bool, directory: pathlib.Path, found: Sequence[Pro
     if strict and failures:
         report = problems_lib.write_report(directory, found)
         raise StrictError(f"--strict: {failures[0]} ({len(failures)} so far, listed in {report})")
-
-
-def _fingerprint(shard: Shard) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {shard.pixels} {shard.path.name}".encode())
-    for row in shard.rows:
-        stat = row.path.stat()
-        values = [
-            row.name,
-            row.row,
-            row.fps,
-            row.ef_percent,
-            row.edv_ml,
-            row.esv_ml,
-            row.num_frames,
-            row.height,
-            row.width,
-        ]
-        digest.update(repr([*values, stat.st_size, stat.st_mtime_ns]).encode())
-        for tracing in row.tracings:
-            digest.update(repr(tracing.frame).encode() + tracing.points.tobytes())
-    return digest.hexdigest()
-
-
-def _load_finished(shard: Shard) -> ShardResult | None:
-    """What an earlier run made of this shard, if it still holds."""
-    try:
-        values = json.loads(shard.sidecar.read_text())
-        size = shard.path.stat().st_size
-    except (FileNotFoundError, ValueError):
-        return None
-    if values["fingerprint"] != _fingerprint(shard) or values["num_bytes"] != size:
-        return None
-    return ShardResult(**values | {"problems": tuple(Problem(**p) for p in values["problems"])})
 
 
 def _finish(directory, found, results, options, num_resumed) -> Summary:
@@ -344,7 +177,7 @@ def _finish(directory, found, results, options, num_resumed) -> Summary:
         problems=tuple(sorted(all_problems)),
     )
     problems_lib.write_report(directory, all_problems)
-    _write_json(directory / MANIFEST_NAME, _manifest(summary, results, options))
+    shards_lib.write_json(directory / MANIFEST_NAME, _manifest(summary, results, options))
     shards = {
         split: [(r.num_videos, r.num_bytes) for s, r in results if s.split == split] for split in source_lib.SPLITS
     }
@@ -370,14 +203,20 @@ def _unusual_sizes(directory: pathlib.Path) -> list[Problem]:
     return found
 
 
+def source_kind(source: pathlib.Path) -> str:
+    """"phantom" for a source that the phantom generator wrote, else "real": results say what they were measured on."""
+    return "phantom" if (source / PHANTOM_MANIFEST).exists() else "real"
+
+
 def _manifest(summary: Summary, results, options: dict) -> dict:
-    versions = {"python": platform.python_version(), "opencv": cv2.__version__, "numpy": np.__version__}
+    versions = {"python": platform.python_version(), "opencv": video.OPENCV_VERSION, "numpy": np.__version__}
     for package in ("echojax", "tensorflow-datasets"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
+        "kind": source_kind(pathlib.Path(options["source"])),
         "options": options,
         "versions": versions,
         "num_listed": summary.num_listed,
@@ -390,21 +229,15 @@ def _manifest(summary: Summary, results, options: dict) -> dict:
     }
 
 
-def _remove_leftovers(directory: pathlib.Path, shards: Sequence[Shard]) -> None:
+def _remove_leftovers(directory: pathlib.Path, shards: Sequence[shards_lib.Shard]) -> None:
     """Removes shards of an earlier plan and the unfinished files of killed runs."""
     planned = {shard.path.name for shard in shards}
     for path in directory.glob(f"{DATASET}-*.tfrecord-*"):
         if path.name not in planned:
             path.unlink()
-            (directory / _SIDECARS / f"{path.name}.json").unlink(missing_ok=True)
-    for path in [*directory.glob(".*.tmp"), *(directory / _SIDECARS).glob(".*.tmp")]:
+            (directory / shards_lib.SIDECARS / f"{path.name}.json").unlink(missing_ok=True)
+    for path in [*directory.glob(".*.tmp"), *(directory / shards_lib.SIDECARS).glob(".*.tmp")]:
         path.unlink()
-
-
-def _write_json(path: pathlib.Path, value: dict) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

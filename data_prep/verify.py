@@ -1,8 +1,10 @@
 """Says what is wrong with a folder of source files, of video records or of mask records, and how to mend it.
 
-python -m data_prep verify EchoNet-Dynamic      # tables, and every frame of every video
-python -m data_prep verify data/echonet         # every byte of every shard, index and descriptions
-python -m data_prep verify runs/css/masks
+    python -m data_prep verify EchoNet-Dynamic      # tables, and every frame of every video
+    python -m data_prep verify data/echonet         # every byte of every shard, index and descriptions
+    python -m data_prep verify runs/css/masks
+
+A flipped byte is located: file, name of the record, and its range of bytes.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_prep import echonet, problems, source
+from data_prep import echonet, problems, shards, source
 from echojax import records
 from echojax.errors import UserError
 from echojax.records import example, index, masks, tfrecord, videos
@@ -56,20 +58,20 @@ class _Kind:
 def verify_source(directory: pathlib.Path, workers: int | None = None) -> list[problems.Problem]:
     """Reads the tables and decodes every video of a source folder; returns what a conversion would report."""
     found = source.read_source(directory)
-    shards = echonet.plan_shards(directory, found.rows, "rgb", echonet.VIDEOS_PER_SHARD)
+    planned = shards.plan_shards(directory, found.rows, "rgb", echonet.VIDEOS_PER_SHARD)
     result = list(found.problems)
     with tqdm.tqdm(total=len(found.rows), unit="video", desc="decoding") as bar:
-        for shard, found_in_shard in echonet.map_shards(check_shard_videos, shards, workers or os.cpu_count() or 1):
+        for shard, found_in_shard in shards.map_shards(check_shard_videos, planned, workers or os.cpu_count() or 1):
             result.extend(found_in_shard)
             bar.update(len(shard.rows))
     return sorted(result)
 
 
-def check_shard_videos(shard: echonet.Shard) -> list[problems.Problem]:
+def check_shard_videos(shard: shards.Shard) -> list[problems.Problem]:
     """Decodes the videos of one shard's rows without writing anything."""
     found: list[problems.Problem] = []
     for row in shard.rows:
-        echonet.read_record(row, shard.pixels, found)
+        shards.read_record(row, shard.pixels, found)
     return found
 
 
@@ -177,7 +179,7 @@ def _find_kind(directory: pathlib.Path) -> _Kind:
         command = f"python -m data_prep echonet --source={options['source']} --data_dir={directory}"
         remake = f"remove the damaged shards, then `{command} --pixels={options['pixels']}`: the others are kept"
     channels = videos.read_channels(directory) if (directory / "features.json").is_file() else 3
-    return _Kind(echonet.DATASET, example.video_codec(channels), remake)
+    return _Kind(shards.DATASET, example.video_codec(channels), remake)
 
 
 def _read_shard_lengths(directory: pathlib.Path, dataset: str) -> dict[str, int]:
@@ -212,7 +214,7 @@ def rebuild_index(directory: pathlib.Path) -> None:
     if (directory / masks.PLAN_NAME).is_file():
         masks.build_mask_index(directory, _find_kind(directory).codec)
     else:
-        records.build_video_index(directory, echonet.DATASET)
+        records.build_video_index(directory, shards.DATASET)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,8 @@ from echojax.errors import UserError
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+OPENCV_VERSION = cv2.__version__
+
 # Containers other than AVI may only estimate their number of frames, from the duration.
 _COUNT_TOLERANCE_FRAMES = 2
 
@@ -67,6 +69,8 @@ def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
         declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         frames = _decode(capture)
+    except cv2.error as error:
+        raise VideoError(path, "unreadable", f"OpenCV cannot decode it ({error}); fetch or export it again") from error
     finally:
         capture.release()
     if not frames:

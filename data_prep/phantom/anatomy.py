@@ -103,7 +103,7 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     inner = cavity_half_width(ventricle, S_PX)
     roughness = ventricle.trabeculae * np.clip(1.2 - S_PX / ventricle.length_px, 0, 1)[:, None]
     # What the eye sees as border wavers about the border that is traced.
-    waver = 0.6 * smooth_field(rng, SHAPE, (22, 26))
+    waver = look.border_offset_px + 0.6 * smooth_field(rng, SHAPE, (22, 26))
     border_px = 1.2 + look.border_blur_px * np.clip(0.5 + 0.5 * smooth_field(rng, SHAPE, (10, 12)), 0, 2)
     inside = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n)
     inside = np.minimum(inside, canvas.s) + waver

@@ -126,6 +126,7 @@ class Appearance:
     grain_db: float  # standard deviation of the fine one, which is the structure of the tissue itself
     wall_blur_px: float  # how softly the lateral wall passes into its surroundings
     border_blur_px: float  # softness of the endocardium
+    border_offset_px: float  # how far inside the visible border the tracer stays
     attenuation_db: float  # what depth compensation leaves at the bottom
     haze_db: float  # clutter level; near field, and how fast it falls with depth
     haze_near_db: float
@@ -251,11 +252,9 @@ def _sample_ventricle(rng, ef, sector):
     aspect = float(np.clip(rng.normal(0.60 - 0.0022 * (ef - 45), 0.09), 0.38, 0.85))
     thickness = length * rng.uniform(0.07, 0.17)
     axis = float(np.clip(rng.normal(14, 8), -12, 34))
-    middle_x, middle_y = rng.normal(63, 6), rng.normal(54, 5.5)
-    direction = np.sin(np.radians(axis)), np.cos(np.radians(axis))
-    apex_y = max(middle_y - 0.5 * length * direction[1], sector.apex_y_px + rng.uniform(8, 17))
+    apex_x, apex_y = _place_apex(rng, length, 0.5 * aspect * length, axis, sector)
     return Ventricle(
-        apex_x_px=middle_x - 0.5 * length * direction[0],
+        apex_x_px=apex_x,
         apex_y_px=apex_y,
         axis_deg=axis,
         length_px=length,
@@ -274,6 +273,17 @@ def _sample_ventricle(rng, ef, sector):
         papillary=rng.uniform(0.3, 1) if rng.random() < 0.3 else 0.0,
         trabeculae=float(rng.beta(1.2, 1.6)),
     )
+
+
+def _place_apex(rng, length, half_width, axis_deg, sector, margin_px=6):
+    """Apex x and y such that the whole ventricle lies in the picture, with room for its swing, and below the probe."""
+    sin, cos = np.sin(np.radians(axis_deg)), np.cos(np.radians(axis_deg))
+    reach = 0.5 * length * abs(sin) + half_width * cos
+    middle_x = np.clip(rng.normal(63, 6), margin_px + reach, SIZE_PX - margin_px - reach)
+    highest = sector.apex_y_px + rng.uniform(8, 17)
+    lowest = SIZE_PX - margin_px - length * cos - half_width * abs(sin)
+    apex_y = min(max(rng.normal(54, 5.5) - 0.5 * length * cos, highest), lowest)
+    return float(middle_x - 0.5 * length * sin), float(apex_y)
 
 
 def _sample_chambers(rng, ventricle):
@@ -346,6 +356,7 @@ def _sample_appearance(rng):
         grain_db=rng.uniform(0.5, 2.5),
         wall_blur_px=rng.uniform(1.5, 14),
         border_blur_px=rng.uniform(0.5, 5),
+        border_offset_px=rng.uniform(-0.3, 1.2),
         attenuation_db=rng.uniform(-8, 8),
         haze_db=rng.uniform(-66, -48),
         haze_near_db=rng.uniform(0, 20),

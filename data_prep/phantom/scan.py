@@ -50,7 +50,7 @@ class Fan:
         return radius, beam
 
     def scan_conversion(self) -> scipy.sparse.csr_matrix:
-        """Sparse (pixels, samples) matrix of bilinear weights; empty rows outside the sector."""
+        """Sparse (pixels, samples) matrix of interpolation weights; empty rows outside the sector."""
         y, x = np.mgrid[:SIZE_PX, :SIZE_PX].astype(np.float32)
         radius, beam = self.indices(x.ravel(), y.ravel())
         inside = (radius >= 0) & (radius <= NUM_RADII - 1) & (beam >= 0) & (beam <= NUM_BEAMS - 1)
@@ -209,6 +209,7 @@ def _gain_map(look, fan, rng):
     depth = fan.depth
     gain = look.gain_db + look.attenuation_db * (depth - 0.4) - look.edge_db * angle**4
     gain = gain + 4 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (3, 4))
+    gain = gain + 3 * anatomy.smooth_field(rng, (NUM_RADII, NUM_BEAMS), (8, 10))
     for side, drop in ((1, look.lateral_dropout_db), (-1, look.septal_dropout_db)):
         edge = rng.uniform(0.1, 0.7)
         band = np.clip((depth - rng.uniform(-0.2, 0.4)) / 0.2, 0, 1)

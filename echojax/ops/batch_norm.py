@@ -6,6 +6,7 @@ the originals compute their ED frames, ES frames and clip.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +57,16 @@ batch_norm = jax.jit(batch_norm, static_argnums=(3, 4))
 
 
 def _group_mean(x: Float[Array, "b *space c"], groups: Groups) -> Float[Array, "g c"]:
-    """Mean over space and the examples of each group. Columns first: on a CPU that is two to four times faster."""
+    """Mean over space and the examples of each group.
+
+    First over one axis, then as a product with constant weights: XLA would make one loop of both, with strided reads.
+    """
     columns = jnp.mean(x, axis=-2)
-    if len(groups) == 1:
-        return jnp.mean(columns, axis=tuple(range(columns.ndim - 1)))[None]
-    per_example = jnp.mean(columns, axis=tuple(range(1, columns.ndim - 1)))
-    # A sum of products and not a matrix product: exact on every device, and it compiles in half the time.
+    b, *rest, c = columns.shape
     membership = np.repeat(np.eye(len(groups), dtype=np.float32), groups, axis=1)
-    weights = membership / np.asarray(groups, np.float32)[:, None]
-    return jnp.sum(weights[:, :, None] * per_example, axis=1)
+    weights = membership / (np.asarray(groups, np.float32)[:, None] * math.prod(rest))
+    weights = jnp.broadcast_to(weights[:, :, None], (len(groups), b, math.prod(rest))).reshape(len(groups), -1)
+    return jnp.matmul(weights, columns.reshape(-1, c), precision=jax.lax.Precision.HIGHEST)
 
 
 def _per_example(values: Float[Array, "g c"], groups: Groups, ndim: int) -> Float[Array, "b *ones c"]:

@@ -85,7 +85,23 @@ def _slice_untouched_axes(x: Array, kernel: Array, stride: Ints, pads: Pads) -> 
 
 def _pointwise(x: Array, kernel: Array) -> Array:
     """A single tap is a matrix product over the channels."""
-    return jax.lax.dot_general(x, kernel.reshape(kernel.shape[-2:]), (((x.ndim - 1,), (0,)), ((), ())))
+    y = _matmul(x.reshape(-1, x.shape[-1]), kernel.reshape(kernel.shape[-2:]))
+    return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+@jax.custom_vjp
+def _matmul(x: Float[Array, "n c"], kernel: Float[Array, "c d"]) -> Float[Array, "n d"]:
+    """x @ kernel. Its own gradient writes x.T @ dy, where JAX's has XLA transpose dy element by element."""
+    return jax.lax.dot_general(x, kernel, (((1,), (0,)), ((), ())))
+
+
+def _matmul_backward(operands, dy):
+    x, kernel = operands
+    dx = jax.lax.dot_general(dy, kernel, (((1,), (1,)), ((), ())))
+    return dx, jax.lax.dot_general(x, dy, (((0,), (0,)), ((), ())))
+
+
+_matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_backward)
 
 
 def _per_frame(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:

@@ -13,7 +13,7 @@ import tiny_echonet
 from tiny_echonet import make_avi
 
 from data_prep import __main__ as command_line
-from data_prep import echonet, tracings
+from data_prep import echonet, shards, tracings
 from echojax import records, video
 from echojax.errors import UserError
 
@@ -196,7 +196,7 @@ def test_full_disk_is_one_line(source, tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(echonet, "make_shard", refuse)
+    monkeypatch.setattr(shards, "make_shard", refuse)
     assert command_line.main(["echonet", f"--source={source}", f"--data_dir={tmp_path / 'data'}", "--workers=1"]) == 2
     assert "No space left on device; mend it and run the same command again" in capsys.readouterr().err
 

@@ -34,7 +34,7 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 def golden_network(build, weights: str, table: str) -> tuple:
     definition, params, stats = functional.abstract(build)
     ported = from_torch(golden_state_dict(weights), TABLES[table], params, stats)
-    return definition, ported.params, ported.stats
+    return definition, jax.tree.map(jnp.asarray, ported.params), jax.tree.map(jnp.asarray, ported.stats)
 
 
 def assert_same_norms(arrays, table: str, names, norms):
