@@ -178,7 +178,7 @@ class Clips:
             traced = sorted({t.frame for t in self.videos.tracings(position) if t.frame < num_frames})
             if traced:
                 frame = traced[0] if rng.integers(2) else traced[-1]
-                return int(rng.choice(clips.annotated_starts(num_frames, frame, self.num_frames, self.period)))
+                return clips.annotated_start(rng, frame, num_frames, self.num_frames, self.period)
         return clips.uniform_start(rng, num_frames, self.num_frames, self.period)
 
 
@@ -190,7 +190,9 @@ class CycleClips:
     positions: np.ndarray
     num_frames: int
     period: int
-    num_template_starts: int
+    template: int
+    chunk: int
+    offset: int
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -205,7 +207,8 @@ class CycleClips:
         frames, _ = read_clip(
             lambda *span: self.videos.frames(position, *span), start, self.num_frames, self.period, num_frames
         )
-        return {"cycle_clip": frames, "template_start": np.int32(rng.integers(self.num_template_starts))}
+        template_start = clips.template_start(rng, self.template, self.chunk, self.offset)
+        return {"cycle_clip": frames, "template_start": np.int32(template_start)}
 
 
 ExampleSource = TracedFrames | Clips | CycleClips

@@ -16,12 +16,12 @@ LIMITS = (
 )
 
 
-def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]) -> None:
-    """Writes `index.html` of a run, with plots and overlays of every split that was evaluated."""
-    sections = [training_section(run.stage, run.workdir)]
+def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]) -> dict[str, page.Section]:
+    """Writes `index.html` of a run, with plots and overlays of every split that was evaluated; returns those sections."""
+    sections = {}
     for split, of_split in results.items():
         make_section = ef_section if isinstance(of_split, EfResults) else segmentation_section
-        sections.append(make_section(run, split, of_split))
+        sections[split] = make_section(run, split, of_split)
     metrics = {run.group(split): of_split.metrics for split, of_split in results.items()}
     page.write_page(
         run.workdir / "index.html",
@@ -29,10 +29,11 @@ def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]
         summary=f"The best checkpoint of {run.workdir.name} ({run.checkpoint}), evaluated on {', '.join(results)}.",
         data=run.data_kind,
         tables=[page.metrics_table("Results", metrics)],
-        sections=sections,
+        sections=[*sections.values(), training_section(run.stage, run.workdir)],
         notes=LIMITS,
         files=result_files(run.workdir),
     )
+    return sections
 
 
 def training_section(title: str, workdir: Path) -> page.Section:
@@ -44,7 +45,7 @@ def training_section(title: str, workdir: Path) -> page.Section:
     return page.Section(f"{title}: training", figures=[page.Figure(path, "Training and validation by step.", wide=True)])
 
 
-def ef_section(run: Run, split: str, results: EfResults, label: str = "") -> page.Section:
+def ef_section(run: Run, split: str, results: EfResults) -> page.Section:
     """Scatter, Bland-Altman and ROC plots of a split."""
     title = f"{run.stage}, {run.data_kind} {split.upper()}"
     metrics = results.metrics if results.all_clips is not None else None
@@ -64,13 +65,13 @@ def ef_section(run: Run, split: str, results: EfResults, label: str = "") -> pag
     }
     protocol = "mean over the clips of a video" if results.all_clips is not None else "mean over single random clips"
     return page.Section(
-        label or f"{run.stage}: ejection fraction on {split.upper()}",
+        f"{run.stage}: ejection fraction on {split.upper()}",
         f"{len(results.names)} videos; each prediction is the {protocol}.",
         figures=[page.Figure(path, captions[name]) for name, path in saved.items()],
     )
 
 
-def segmentation_section(run: Run, split: str, results: SegmentationResults, label: str = "") -> page.Section:
+def segmentation_section(run: Run, split: str, results: SegmentationResults) -> page.Section:
     """Contact sheet of best, median and worst videos of a split, and overlay videos of one of each."""
     groups = contact_sheet.pick_cases(1 - results.dice)
     cases = {group: [_case(run, results, int(item)) for item in items] for group, items in groups.items()}
@@ -82,7 +83,7 @@ def segmentation_section(run: Run, split: str, results: SegmentationResults, lab
         for group, items in list(groups.items())[:NUM_OVERLAYS]
     ]
     return page.Section(
-        label or f"{run.stage}: segmentation on {split.upper()}",
+        f"{run.stage}: segmentation on {split.upper()}",
         f"{len(results.names)} videos with traced ED and ES frames.",
         figures=[page.Figure(sheet, "Best, median and worst videos by Dice: ED and ES, predicted and traced.", wide=True)],
         videos=videos,
@@ -116,7 +117,7 @@ def _write_overlay(run: Run, results: SegmentationResults, item: int, name: str)
     position = run.videos.position(results.names[item])
     frames = run.videos.frames(position)
     logits = run.segment_frames(frames)
-    path = run.workdir / "plots" / f"overlay_{name}.webm"
+    path = run.workdir / "plots" / f"overlay_{name}.mp4"
     caption = f"{results.names[item]}: Dice {results.dice[item]:.3f} ({name.rsplit('_', 1)[-1]})"
     true = _traced_masks(run, position)
     poster = overlay.write_overlay(

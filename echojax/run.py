@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
@@ -16,6 +17,7 @@ from echojax.evaluate.files import replaced_file
 from echojax.networks import build_network
 from echojax.pipelines.phantoms import ensure_phantoms
 from echojax.records import open_masks, open_videos
+from echojax.report import page
 from echojax.train import checkpoint
 from echojax.train.loop import train
 
@@ -23,6 +25,13 @@ STAGES = ("seg", "css", "ef", "teacher", "kd")
 PIPELINES = ("demo", "claim")
 MODES = ("train", "evaluate", "infer")
 _LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
+
+
+class Evaluated(NamedTuple):
+    """What a run was worth, by split: results, and the sections of its page that show them."""
+
+    results: dict[str, evaluation.SegmentationResults | evaluation.EfResults]
+    sections: dict[str, page.Section]
 
 
 def run(config, workdir: str | Path, mode: str) -> None:
@@ -51,7 +60,7 @@ def run(config, workdir: str | Path, mode: str) -> None:
     print("Research use only, not a medical device.")
 
 
-def train_stage(config, workdir: Path) -> dict[str, evaluation.SegmentationResults | evaluation.EfResults]:
+def train_stage(config, workdir: Path) -> Evaluated:
     """Trains a stage from where it stands to its end, evaluates its best checkpoint, writes masks if asked to."""
     ensure_phantoms(config.data_dir, config.phantoms)
     for name, required in config.requires.items():
@@ -64,20 +73,19 @@ def train_stage(config, workdir: Path) -> dict[str, evaluation.SegmentationResul
     write_config(config, workdir)
     timing = train(stage, config, workdir, versions())
     print(f"{stage.name}: {timing.describe()}")
-    results = evaluate_stage(config, workdir)
+    evaluated = evaluate_stage(config, workdir)
     if config.infer.after_training:
         infer_stage(config, workdir)
-    return results
+    return evaluated
 
 
-def evaluate_stage(config, workdir: Path) -> dict[str, evaluation.SegmentationResults | evaluation.EfResults]:
-    """Evaluates a run's best checkpoint on the config's splits and writes its page; returns {split: results}."""
+def evaluate_stage(config, workdir: Path) -> Evaluated:
+    """Evaluates a run's best checkpoint on the config's splits and writes its page."""
     run_ = open_run(config, workdir)
     is_segmentation = _module(config).KIND == "segmentation"
     evaluate = evaluation.evaluate_segmentation if is_segmentation else evaluation.evaluate_ef
     results = {split: evaluate(run_, split) for split in config.evaluation.splits}
-    pages.write_run_page(run_, results)
-    return results
+    return Evaluated(results, pages.write_run_page(run_, results))
 
 
 def infer_stage(config, workdir: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import time
 
 from data_prep.phantom.dataset import write_dataset
-from data_prep.phantom.parameters import EF_RANGE_PERCENT
+from data_prep.phantom.sampling import EF_RANGE_PERCENT
 from echojax.errors import UserError
 
 

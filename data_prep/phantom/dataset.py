@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.phantom.parameters import EF_RANGE_PERCENT, SIZE_PX, check_request, sample_parameters
+from data_prep.phantom.parameters import SIZE_PX
 from data_prep.phantom.render import Phantom, render
+from data_prep.phantom.sampling import EF_RANGE_PERCENT, check_request, sample_parameters
 from echojax.errors import UserError
 from echojax.video import write_video
 

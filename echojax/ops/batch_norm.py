@@ -61,10 +61,10 @@ def _group_mean(x: Float[Array, "b *space c"], groups: Groups) -> Float[Array, "
 
     First over one axis, then as a product with constant weights: XLA would make one loop of both, with strided reads.
     """
-    columns = jnp.mean(x, axis=-2)
+    columns = jnp.sum(x, axis=-2)
     b, *rest, c = columns.shape
-    membership = np.repeat(np.eye(len(groups), dtype=np.float32), groups, axis=1)
-    weights = membership / (np.asarray(groups, np.float32)[:, None] * math.prod(rest))
+    weights = np.repeat(np.eye(len(groups), dtype=np.float32), groups, axis=1)
+    weights /= np.asarray(groups, np.float32)[:, None] * math.prod(x.shape[1:-1])
     weights = jnp.broadcast_to(weights[:, :, None], (len(groups), b, math.prod(rest))).reshape(len(groups), -1)
     return jnp.matmul(weights, columns.reshape(-1, c), precision=jax.lax.Precision.HIGHEST)
 

@@ -1,12 +1,13 @@
 """The whole of CSS on phantoms, in one command: data, five training runs, one table, one page."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from echojax import evaluate, pages, run
 from echojax.data import data_kind
-from echojax.evaluation import EfResults, SegmentationResults
+from echojax.evaluation import EfResults
 from echojax.pipelines.phantoms import ensure_phantoms
 from echojax.records import open_videos
 from echojax.report import page
@@ -26,7 +27,8 @@ SHOWN = ("dice", "dice_ed", "dice_es", "mae", "rmse", "r2")
 def run_pipeline(config, workdir: Path) -> None:
     """Trains and evaluates every stage of the config on TEST and writes the table and the page."""
     ensure_phantoms(config.data_dir, config.phantoms)
-    results = run_chain(config, workdir)
+    chain = run_chain(config, workdir)
+    results = {name: evaluated.results["TEST"] for name, evaluated in chain.items()}
     videos = open_videos(config.data_dir)
     kind = data_kind(videos)
     for name, of_stage in results.items():
@@ -34,19 +36,19 @@ def run_pipeline(config, workdir: Path) -> None:
     mean_predictor = evaluate_mean_predictor(config, videos, results["student"])
     evaluate.update_metrics(workdir / "metrics.json", "mean_predictor", mean_predictor, data=kind, split="TEST")
     metrics = evaluate.load_metrics(workdir / "metrics.json")
-    write_page(config, workdir, kind, metrics, results)
+    write_page(workdir, kind, metrics, chain)
     print(describe_metrics(metrics, kind))
 
 
-def run_chain(config, workdir: Path) -> dict[str, SegmentationResults | EfResults]:
-    """Runs the config's stages in their order, each in its own folder of workdir; returns their results on TEST."""
-    results = {}
+def run_chain(config, workdir: Path) -> dict[str, run.Evaluated]:
+    """Runs the config's stages in their order, each in its own folder of workdir."""
+    chain = {}
     for name, stage in config.stages.items():
         stage.masks_dir = str(workdir / "css" / "masks")
         stage.teacher_dir = str(workdir / "teacher")
         print(f"\n{LABELS[name]}")
-        results[name] = run.train_stage(stage, workdir / name)["TEST"]
-    return results
+        chain[name] = run.train_stage(stage, workdir / name)
+    return chain
 
 
 def evaluate_mean_predictor(config, videos, results: EfResults) -> dict[str, evaluate.Interval]:
@@ -73,13 +75,11 @@ def describe_metrics(metrics: dict[str, dict[str, evaluate.Interval]], kind: str
     return "\n".join(lines)
 
 
-def write_page(config, workdir: Path, kind: str, metrics, results) -> None:
+def write_page(workdir: Path, kind: str, metrics, chain: dict[str, run.Evaluated]) -> None:
     """Writes the demo's `index.html` over the stages' own plots and videos."""
-    sections = []
-    for name, of_stage in results.items():
-        stage_run = run.open_run(config.stages[name], workdir / name)
-        make_section = pages.ef_section if isinstance(of_stage, EfResults) else pages.segmentation_section
-        sections.append(make_section(stage_run, "TEST", of_stage, LABELS[name]))
+    sections = [
+        dataclasses.replace(evaluated.sections["TEST"], title=LABELS[name]) for name, evaluated in chain.items()
+    ]
     page.write_page(
         workdir / "index.html",
         title="From labels of an eighth of the videos to a student network",
@@ -93,5 +93,5 @@ def write_page(config, workdir: Path, kind: str, metrics, results) -> None:
         sections=sections,
         notes=pages.LIMITS,
         files=[(workdir / "metrics.json", "every metric with its interval")]
-        + [(workdir / name / "index.html", f"all of {label}") for name, label in LABELS.items() if name in results],
+        + [(workdir / name / "index.html", f"all of {label}") for name, label in LABELS.items() if name in chain],
     )

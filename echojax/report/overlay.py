@@ -67,7 +67,7 @@ def write_overlay(
     a known mask are always among them.
 
     Args:
-        path: `.mp4` holds VP9; `.webm` VP8, which is written five times faster.
+        path: `.mp4` holds VP9; `.webm` VP8, which is written several times faster.
         frames, predicted, true, fps, title, zoom: as in `overlay_frames`.
 
     Returns:

@@ -26,17 +26,17 @@ def build(config) -> Stage:
     network = common.initial_network(describe_segmentation(config.network), config, PRETRAINED)
     preprocessing = dataset_preprocessing(videos, num_frames=0, period=1, in_channels=3)
     order = config.labels.ed_es_order
-    num_template_starts = css.template - css.chunk - css.offset + 1
-    if num_template_starts < 1:
+    if css.template < css.chunk + css.offset:
         raise UserError(
             f"css.template is {css.template} frames, expected at least css.chunk + css.offset = {css.chunk + css.offset}"
         )
+    cycle_clips = CycleClips(
+        videos, cycle.positions, css.num_frames, css.period, css.template, css.chunk, css.offset
+    )
     batches = Batches(
         {
             "labelled": Stream(TracedFrames(videos, train.positions, order), config.train.batch_size),
-            "unlabelled": Stream(
-                CycleClips(videos, cycle.positions, css.num_frames, css.period, num_template_starts), 1
-            ),
+            "unlabelled": Stream(cycle_clips, 1),
         },
         config.seed,
     )

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from data_prep.phantom import render, sample_parameters
 from data_prep.phantom.heart import BeatingHeart, find_beat
-from data_prep.phantom.parameters import EF_RANGE_PERCENT
+from data_prep.phantom.sampling import EF_RANGE_PERCENT
 from echojax.errors import UserError
 from echojax.lv import disc_volume, mask_from_tracing
 
