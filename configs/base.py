@@ -57,7 +57,9 @@ def get_config() -> ConfigDict:
                 "unlabelled_batch_size": 10,  # clips per step
             },
             "optimiser": {
+                "name": "sgd",  # "sgd", or "adam" for training from random weights
                 "learning_rate": 1e-4,
+                "schedule": "step",  # "step", or "cosine" to zero over the run
                 "momentum": 0.9,
                 "weight_decay": 1e-4,  # added to the gradient of every parameter, norms and biases included
                 "decay_epochs": 15,  # the rate falls by decay_factor every so many epochs; 0 keeps it

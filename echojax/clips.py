@@ -45,7 +45,7 @@ class SslSplit(NamedTuple):
 
 
 def num_starts(num_frames: int, length: int, period: int) -> int:
-    """How many clips a video holds: T - 62 for 32 frames of period 2, and 2 where the video is shorter than 64 frames."""
+    """How many clips a video holds: T - 62 for 32 frames of period 2, and 2 if the video has fewer than 64 frames."""
     return max(num_frames, length * period) - (length - 1) * period
 
 
@@ -83,11 +83,6 @@ def uniform_start(rng: np.random.Generator, num_frames: int, length: int, period
 def annotated_start(rng: np.random.Generator, frame: int, num_frames: int, length: int, period: int) -> int:
     """One of `annotated_starts`, all equally likely."""
     return int(rng.choice(annotated_starts(frame, num_frames, length, period)))
-
-
-def cycle_start(rng: np.random.Generator, frames: Sequence[int], num_frames: int, length: int, period: int) -> int:
-    """One of `cycle_starts`, all equally likely."""
-    return int(rng.choice(cycle_starts(frames, num_frames, length, period)))
 
 
 def template_start(rng: np.random.Generator, template: int = 15, chunk: int = 3, offset: int = 2) -> int:

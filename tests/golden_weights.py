@@ -1,7 +1,7 @@
 """Rebuilds the weights that the golden files were computed with, from the names and shapes of their tensors alone.
 
-Files in tests/goldens hold what the PyTorch originals compute with these weights (PyTorch's layout). A tensor depends on
-its own name only, so that a part of a network can be rebuilt by itself.
+Files in tests/goldens hold what the PyTorch originals compute with these weights (PyTorch's layout). A tensor depends
+on its own name only, so that a part of a network can be rebuilt by itself.
 """
 
 import json

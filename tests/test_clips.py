@@ -60,7 +60,6 @@ def test_starts_without_a_fitting_clip_are_all_starts(frames):
         (lambda rng: clips.uniform_start(rng, 70, 32, 2), range(8)),
         (lambda rng: clips.uniform_start(rng, 20, 32, 2), range(2)),
         (lambda rng: clips.annotated_start(rng, 9, 70, 32, 2), range(1, 8, 2)),
-        (lambda rng: clips.cycle_start(rng, (12, 50), 180, 40, 3), range(2, 15, 3)),
         (lambda rng: clips.template_start(rng), range(11)),
         (lambda rng: clips.template_start(rng, template=8, chunk=2, offset=3), range(4)),
         (lambda rng: int(clips.crop_offsets(rng, 12)[0]), range(24)),

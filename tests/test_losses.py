@@ -176,7 +176,7 @@ def test_binary_cross_entropy_gradient_is_sigmoid_minus_target():
         np.testing.assert_allclose(gradient, jax.nn.sigmoid(logits) - target, atol=1e-12)
 
 
-def test_segmentation_loss_sums_pixels_and_keeps_images_apart():
+def test_invariant_15_segmentation_loss_sums_pixels_and_keeps_images_apart():
     rng = np.random.default_rng(0)
     logits, masks = rng.normal(size=(3, 7, 5)), rng.random((3, 7, 5)) < 0.4
     loss = losses.segmentation_loss(jnp.asarray(logits), jnp.asarray(masks))

@@ -1,9 +1,11 @@
-"""DeepLabV3 with ResNet-50, the segmentation network of CSS: images -> one logit per pixel, and the features of layer4.
+"""DeepLabV3 with ResNet-50, the segmentation network of CSS.
+
+It gives one logit per pixel, and the features of its last stage, which the cyclic loss compares:
 
     model = DeepLabV3(rng=np.random.default_rng(0))
     out = model(images, train=False)          # images: normalised float32 (b, h, w, 3), any h and w
     out["logits"]                             # float32 (b, h, w), positive in the left ventricle
-    out["layer4"]                             # float32 (b, ceil(h / 8), ceil(w / 8), 2048), what the cyclic loss sees
+    out["layer4"]                             # float32 (b, ceil(h / 8), ceil(w / 8), 2048), not negative
 """
 
 from collections.abc import Sequence
@@ -22,11 +24,12 @@ RATES = (12, 24, 36)
 
 
 class AtrousPyramid(nnx.Module):
-    """ASPP: a 1x1, three dilated 3x3 and an image-wide mean, concatenated and projected; each with batch norm and ReLU."""
+    """ASPP: a 1x1, three dilated 3x3 and an image-wide mean, concatenated and projected.
 
-    def __init__(
-        self, num_in: int, num_out: int, dropout_rate: float, *, dtype: DTypeLike, rng: np.random.Generator
-    ):
+    Each has batch norm and ReLU; dropout follows the projection.
+    """
+
+    def __init__(self, num_in: int, num_out: int, dropout_rate: float, *, dtype: DTypeLike, rng: np.random.Generator):
         self.dropout_rate = dropout_rate
         dilated = [ConvNorm(num_in, num_out, (3, 3), 1, rate, rate, dtype=dtype, rng=rng) for rate in RATES]
         self.branches = nnx.List([ConvNorm(num_in, num_out, (1, 1), dtype=dtype, rng=rng), *dilated])
@@ -48,8 +51,9 @@ class AtrousPyramid(nnx.Module):
 class DeepLabV3(nnx.Module):
     """DeepLabV3 of output stride 8 with one output channel.
 
-    At `width` 64 and `blocks` (3, 4, 6, 3) it is the network of CSS: 39,633,729 parameters. All widths scale with `width`
-    (2048 features become 32 `width`, the head's 256 become 4 `width`). Weights are drawn by `rng` as PyTorch's default does.
+    At `width` 64 and `blocks` (3, 4, 6, 3) it is the network of CSS: 39,633,729 parameters. All widths scale with
+    `width` (2048 features become 32 `width`, the head's 256 become 4 `width`). Weights are drawn by `rng` as
+    PyTorch's default does.
     """
 
     def __init__(

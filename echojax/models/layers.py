@@ -1,8 +1,8 @@
 """Layers with PyTorch's arithmetic and initial values, channels last.
 
-Modules hold parameters (float32, `nnx.Param`) and running statistics (`nnx.BatchStat`) and nothing else: `train`, the groups
-of batch norm and the key of dropout are arguments of the call. Initial values are drawn by a NumPy generator, because
-`jax.random` outside of jit compiles once per shape: half a minute for a network on a CPU.
+Modules hold parameters (float32, `nnx.Param`) and running statistics (`nnx.BatchStat`) and nothing else: `train`, the
+groups of batch norm and the key of dropout are arguments of the call. Initial values are drawn by a NumPy generator,
+because `jax.random` outside of jit compiles once per shape: half a minute for a network on a CPU.
 """
 
 import math
@@ -29,8 +29,8 @@ def uniform(rng: np.random.Generator, shape: Sequence[int], bound: float) -> np.
 class Conv(nnx.Module):
     """Convolution over two or three spatial axes: kernel `(*taps, in, out)`, the same padding on both sides of an axis.
 
-    PyTorch's default initial values: kernel and bias from U(-1/sqrt(n), 1/sqrt(n)), n = in * number of taps. Computes in
-    `dtype`.
+    PyTorch's default initial values: kernel and bias from U(-1/sqrt(n), 1/sqrt(n)), n = in * number of taps. Computes
+    in `dtype`.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class BatchNorm(nnx.Module):
     """Batch normalisation as PyTorch does it: epsilon 1e-5, running <- 0.9 running + 0.1 batch, with unbiased variance.
 
     In train mode each of `groups` (sizes of consecutive examples, default the whole batch) is normalised by its own
-    statistics, and the running statistics take in one group after the other: one pass over the groups side by side equals
-    successive passes. Under jit over a mesh the statistics are those of the global batch.
+    statistics, and the running statistics take in one group after the other: one pass over the groups side by side
+    equals successive passes. Under jit over a mesh the statistics are those of the global batch.
     """
 
     epsilon, decay = 1e-5, 0.9
@@ -89,8 +89,9 @@ class BatchNorm(nnx.Module):
             )
         y, mean, var = ops.batch_norm(x, self.scale[...], self.bias[...], groups, self.epsilon)
         unbiased = var * (counts / (counts - 1)).astype(np.float32)[:, None]
-        self.mean[...] = self._record(self.mean[...], mean)
-        self.var[...] = self._record(self.var[...], unbiased)
+        # Not `self.mean[...] = `, which would write into the caller's array where that is NumPy's.
+        self.mean.set_value(self._record(self.mean[...], mean))
+        self.var.set_value(self._record(self.var[...], unbiased))
         return y
 
     def _record(self, running: Float[Array, "c"], batch: Float[Array, "g c"]) -> Float[Array, "c"]:

@@ -1,4 +1,4 @@
-"""ResNet-50 for dense prediction: strides of the last two stages are replaced by dilation, so that maps keep 1/8 of the size."""
+"""ResNet-50 for dense prediction: dilation replaces the strides of its last two stages; maps keep 1/8 of the size."""
 
 from collections.abc import Sequence
 

@@ -17,8 +17,8 @@ RGB = 3
 def widen_stem(params: Arrays, rng: np.random.Generator, init: Literal["uniform", "zero"] = "uniform") -> Arrays:
     """Parameters of the four-channel video network (RGB and mask) from those of the three-channel one.
 
-    The kernel of the fourth channel is drawn from U(-1, 1) as in the paper (an order of magnitude above pretrained kernels,
-    so that the mask dominates the stem at first), or is zero, which leaves the network's function unchanged.
+    The kernel of the fourth channel is drawn from U(-1, 1) as in the paper (an order of magnitude above pretrained
+    kernels, so that the mask dominates the stem at first), or is zero, which leaves the network's function unchanged.
     """
     name = _stem_kernel(params)
     kernel = jnp.asarray(params[name])
@@ -30,7 +30,7 @@ def widen_stem(params: Arrays, rng: np.random.Generator, init: Literal["uniform"
 
 
 def student_from_teacher(params: Arrays, stats: Arrays) -> tuple[Arrays, Arrays]:
-    """The three-channel student of a four-channel teacher: everything copied, running statistics too, but the mask's kernel.
+    """The three-channel student of a four-channel teacher: a copy, running statistics too, less the mask's kernel.
 
     On clips whose mask channel is zero, teacher and student agree.
     """

@@ -1,5 +1,7 @@
 """Video ResNets of 18 layers, the ejection-fraction networks of CSS: R(2+1)D, MC3 and R3D.
 
+They regress the left ventricle's ejection fraction from a clip:
+
     model = VideoResNet("r2plus1d_18", rng=np.random.default_rng(0))
     out = model(clips, train=False)           # clips: normalised float32 (b, t, h, w, 3), any t, h and w
     out["ef"]                                 # float32 (b,), percent
@@ -54,7 +56,7 @@ class Conv2Plus1D(nnx.Module):
 
 
 class BasicBlock(nnx.Module):
-    """Two convolutions with batch norm and a shortcut; `kind` is "2plus1d", "3d" or "2d" (3x3 in space, none in time)."""
+    """Two convolutions with batch norm and a shortcut; `kind` is "2plus1d", "3d" or "2d" (3x3 in space only)."""
 
     def __init__(
         self, num_in: int, num_out: int, stride: int, kind: str, *, dtype: DTypeLike, rng: np.random.Generator

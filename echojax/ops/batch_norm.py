@@ -1,8 +1,8 @@
 """Batch normalisation over groups of consecutive examples, with its gradient written out.
 
-y = (x - mean) / sqrt(var + epsilon) * scale + bias, with mean and biased variance of each channel over the examples of a
-group and over space. With groups (20, 20, 40) one pass over 80 images equals three passes over 20, 20 and 40: that is how
-the originals compute their ED frames, ES frames and clip.
+y = (x - mean) / sqrt(var + epsilon) * scale + bias, with mean and biased variance of each channel over the examples
+of a group and over space. With groups (20, 20, 40) one pass over 80 images equals three passes over 20, 20 and 40:
+that is how the originals compute their ED frames, ES frames and clip.
 """
 
 import functools
@@ -26,8 +26,8 @@ def batch_norm(
 ) -> tuple[Float[Array, "b *space c"], Float[Array, "g c"], Float[Array, "g c"]]:
     """Returns y in the dtype of `x`, and mean and biased variance per group in float32.
 
-    `groups` are sizes that add up to b. Statistics are taken in float32 and in two passes (the variance from deviations).
-    The gradient flows through y only: mean and variance are there to be recorded.
+    `groups` are sizes that add up to b. Statistics are taken in float32 and in two passes (the variance from
+    deviations). The gradient flows through y only: mean and variance are there to be recorded.
     """
     return _forward(x, scale, bias, groups, epsilon)[0]
 

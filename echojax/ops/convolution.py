@@ -2,8 +2,9 @@
 
 `conv` computes what `jax.lax.conv_general_dilated` computes from the same kernel. It first drops the kernel taps that
 only ever see padding, turns the stride of an untouched axis into a slice, and then hands what is left to a 2-D
-convolution or a matrix product where one suffices: XLA runs the input gradient of a strided 3-D convolution as a generic
-loop, a hundred times slower on a CPU. Kernels keep their plain shape, so that parameters and ported weights do not notice.
+convolution or a matrix product where one suffices: XLA runs the input gradient of a strided 3-D convolution as a
+generic loop, a hundred times slower on a CPU. Kernels keep their plain shape, so that parameters and ported weights
+do not notice.
 
     conv(x, kernel, stride=(1, 2, 2), padding=(0, 3, 3))   # x (b, t, h, w, c), kernel (1, 7, 7, c, d)
 """
@@ -127,7 +128,8 @@ def _frames_as_channels(x: Array, kernel: Array, stride: Ints, pads: Pads, dilat
     frames = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*pads[0], 0), *[(0, 0, 0)] * 3])
     num_taps, (c, d) = kernel.shape[0], kernel.shape[-2:]
     span = frames.shape[1] - (num_taps - 1) * dilation[0]
-    shifted = [jax.lax.slice_in_dim(frames, k * dilation[0], k * dilation[0] + span, stride[0], 1) for k in range(num_taps)]
+    starts = [k * dilation[0] for k in range(num_taps)]
+    shifted = [jax.lax.slice_in_dim(frames, start, start + span, stride[0], axis=1) for start in starts]
     folded = kernel.transpose(1, 2, 0, 3, 4).reshape(1, *kernel.shape[1:3], num_taps * c, d)
     no_pads = ((0, 0), *pads[1:])
     return _per_frame(jnp.concatenate(shifted, axis=-1), folded, (1, *stride[1:]), no_pads, dilation)

@@ -13,6 +13,7 @@ from echojax.records import open_videos
 from echojax.report import page
 from echojax.stages import common
 
+# In the order in which they run: a config's own fields are sorted by name.
 LABELS = {
     "css": "Segmentation, CSS (labels and cyclic loss)",
     "supervised": "Segmentation, labels only",
@@ -41,9 +42,10 @@ def run_pipeline(config, workdir: Path) -> None:
 
 
 def run_chain(config, workdir: Path) -> dict[str, run.Evaluated]:
-    """Runs the config's stages in their order, each in its own folder of workdir."""
+    """Runs the stages one after the other, each in its own folder of workdir."""
     chain = {}
-    for name, stage in config.stages.items():
+    for name in (name for name in LABELS if name in config.stages):
+        stage = config.stages[name]
         stage.masks_dir = str(workdir / "css" / "masks")
         stage.teacher_dir = str(workdir / "teacher")
         print(f"\n{LABELS[name]}")

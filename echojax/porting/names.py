@@ -1,8 +1,8 @@
 """PyTorch names <-> our names, as tables, and the conversion of whole networks between them.
 
-A `Table` lists a network's PyTorch modules in PyTorch's order, each beside its path here and the tensors it holds. Kernels
-are turned from (out, in, *taps) to (*taps, in, out), linear layers alike; everything else keeps its shape. Only NumPy is
-needed: reading and writing PyTorch's files happens elsewhere.
+A `Table` lists a network's PyTorch modules in PyTorch's order, each beside its path here and the tensors it holds.
+Kernels are turned from (out, in, *taps) to (*taps, in, out), linear layers alike; everything else keeps its shape.
+Only NumPy is needed: reading and writing PyTorch's files happens elsewhere.
 
     table = TABLES["r2plus1d_18"]
     params, stats, ignored = from_torch(state_dict, table, params, stats)
@@ -47,6 +47,10 @@ class Row(NamedTuple):
     ours: str
     leaves: tuple[Leaf, ...]
 
+    def at(self, layer: int, block: int) -> "Row":
+        """This row for one block of one layer."""
+        return Row(self.torch.format(layer=layer, block=block), self.ours.format(layer=layer, block=block), self.leaves)
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -62,7 +66,7 @@ class Table:
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self, names: Mapping[str, Any]) -> Iterator[Row]:
-        """The rows of the modules that occur in `names` (our names), layers and blocks counted out, in PyTorch's order."""
+        """The rows of the modules that occur in `names` (ours), layers and blocks counted out, in PyTorch's order."""
         for row in itertools.chain(self.before, self._blocks(names), self.after):
             if any(f"{row.ours}.{leaf.ours}" in names for leaf in row.leaves):
                 yield row
@@ -71,10 +75,7 @@ class Table:
         modules = {name.rpartition(".")[0] for name in names}
         for layer in range(1, 5):
             for block in itertools.count():
-                rows = [
-                    Row(row.torch.format(layer=layer, block=block), row.ours.format(layer=layer, block=block), row.leaves)
-                    for row in self.block
-                ]
+                rows = [row.at(layer, block) for row in self.block]
                 if not any(row.ours in modules for row in rows):
                     break
                 yield from rows
@@ -85,11 +86,10 @@ def _conv_norm(torch_conv: str, torch_norm: str, ours: str) -> tuple[Row, Row]:
 
 
 def _bottleneck(block: str) -> tuple[Row, ...]:
-    rows = [
-        (Row(f"{block}.conv{i}", f"{block}.conv{i}", WEIGHTED), Row(f"{block}.bn{i}", f"{block}.bn{i}", NORM))
-        for i in (1, 2, 3)
-    ]
-    return *itertools.chain(*rows), *_conv_norm(f"{block}.downsample.0", f"{block}.downsample.1", f"{block}.downsample")
+    convs = [Row(f"{block}.conv{i}", f"{block}.conv{i}", WEIGHTED) for i in (1, 2, 3)]
+    norms = [Row(f"{block}.bn{i}", f"{block}.bn{i}", NORM) for i in (1, 2, 3)]
+    shortcut = _conv_norm(f"{block}.downsample.0", f"{block}.downsample.1", f"{block}.downsample")
+    return *itertools.chain(*zip(convs, norms, strict=True)), *shortcut
 
 
 _BLOCK = "layer{layer}.{block}"
@@ -143,7 +143,7 @@ TABLES = {table.network: table for table in (DEEPLAB, R2PLUS1D, MC3, dataclasses
 
 
 class Ported(NamedTuple):
-    """A network from PyTorch: parameters and running statistics under our names, and what was left out, with reasons."""
+    """A network from PyTorch: parameters and running statistics under our names; what was left out and why."""
 
     params: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
@@ -159,9 +159,9 @@ def from_torch(
 ) -> Ported:
     """Converts a PyTorch state dict to the network whose names and shapes `params` and `stats` give.
 
-    `params` and `stats` may hold anything with a shape (arrays or `jax.ShapeDtypeStruct`). Every tensor on either side is
-    accounted for: otherwise a UserError lists all that is missing, left over or of another shape. `source` is the file that
-    it names.
+    `params` and `stats` may hold anything with a shape (arrays or `jax.ShapeDtypeStruct`). Every tensor on either
+    side is accounted for: otherwise a UserError lists all that is missing, left over or of another shape. `source` is
+    the file that it names.
     """
     wanted = {**params, **stats}
     found = {name.removeprefix(PARALLEL_PREFIX): np.asarray(tensor) for name, tensor in state_dict.items()}
@@ -171,12 +171,11 @@ def from_torch(
         if torch_name not in found:
             problems.append(f"missing: {torch_name} {_torch_shape(wanted[name], leaf)}")
         elif found[torch_name].shape != _torch_shape(wanted[name], leaf):
-            problems.append(
-                f"{torch_name} is {found[torch_name].shape}, expected {_torch_shape(wanted[name], leaf)}"
-            )
+            problems.append(f"{torch_name} is {found[torch_name].shape}, expected {_torch_shape(wanted[name], leaf)}")
         else:
             part = ported.stats if leaf.is_stat else ported.params
-            part[name] = _kernel_from_torch(found[torch_name]) if leaf.ours == "kernel" else found[torch_name]
+            tensor = found[torch_name].astype(np.float32)
+            part[name] = _kernel_from_torch(tensor) if leaf.ours == "kernel" else tensor
     for torch_name in found.keys() - used:
         reason = _why_ignored(torch_name, table)
         if reason:
@@ -184,7 +183,8 @@ def from_torch(
         else:
             problems.append(f"not part of the network: {torch_name} {found[torch_name].shape}")
     if problems:
-        raise UserError(f"{source} does not fit {table.network}: {len(problems)} differences; " + "; ".join(sorted(problems)))
+        listed = "; ".join(sorted(problems))
+        raise UserError(f"{source} does not fit {table.network}: {len(problems)} differences; {listed}")
     return ported
 
 
@@ -223,8 +223,10 @@ def _why_ignored(torch_name: str, table: Table) -> str | None:
 
 
 def _torch_shape(array: Any, leaf: Leaf) -> tuple[int, ...]:
-    *taps, num_in, num_out = array.shape if leaf.ours == "kernel" else (1, 1)
-    return (num_out, num_in, *taps) if leaf.ours == "kernel" else tuple(array.shape)
+    if leaf.ours != "kernel":
+        return tuple(array.shape)
+    *taps, num_in, num_out = array.shape
+    return num_out, num_in, *taps
 
 
 def _kernel_from_torch(tensor: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from echojax.preprocessing import Preprocessing
 from echojax.train.checkpoint import Checkpoints, Metadata, load_metadata, load_state
 from echojax.train.logs import Log
 from echojax.train.mesh import check_divides, make_mesh, put_batch, replicated
-from echojax.train.optimiser import make_optimiser, step_decay
+from echojax.train.optimiser import make_optimiser, make_schedule
 from echojax.train.state import TrainState, initial_state
 from echojax.train.step import CompiledStep, LossFunction, compile_step, make_train_step
 
@@ -103,9 +103,9 @@ class _Run:
         check_divides(self.mesh, "train.batch_size", config.train.batch_size)
         self.steps_per_epoch = stage.batches.steps_per_epoch
         self.num_steps = config.train.num_epochs * self.steps_per_epoch
-        if config.train.max_steps >= 0:
-            self.num_steps = min(self.num_steps, config.train.max_steps)
         self.optimiser = self._make_optimiser()
+        if config.train.max_steps >= 0:  # stops a run early; the schedule stays that of the whole one
+            self.num_steps = min(self.num_steps, config.train.max_steps)
         self.checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
         self.timing = Timing()
         self.state, self.best = self._resume()
@@ -144,9 +144,8 @@ class _Run:
 
     def _make_optimiser(self) -> optax.GradientTransformation:
         settings = self.config.optimiser
-        decay_steps = settings.decay_epochs * self.steps_per_epoch
-        rate = step_decay(settings.learning_rate, decay_steps, settings.decay_factor)
-        return make_optimiser(rate, settings.momentum, settings.weight_decay)
+        rate = make_schedule(settings, self.num_steps, self.steps_per_epoch)
+        return make_optimiser(rate, settings.momentum, settings.weight_decay, settings.name)
 
     def _resume(self) -> tuple[TrainState, float | None]:
         network = self.stage.network

@@ -25,7 +25,7 @@ def make_train_step(loss: LossFunction, optimiser: optax.GradientTransformation)
         (value, (stats, metrics)), grads = gradient(state.params, state.stats, constants, batch, state.step, key)
         updates, optimiser_state = optimiser.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": value, **metrics, "gradient_norm": optax.global_norm(grads)}
+        metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, stats, optimiser_state, state.key), metrics
 
     return train_step

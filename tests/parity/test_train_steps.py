@@ -22,18 +22,18 @@ RGB, MASKED = 3, 4  # channels
 
 # Tolerances are shares of the largest magnitude in an array.
 #
-# What follows from one gradient agrees to 1e-3, and so do the parameters in the end. Several steps of the video networks
-# on these tiny batches amplify rounding: a ReLU whose input is within rounding of zero switches, the gradient before it
-# changes by one percent, and more switch in the next step. PyTorch 2.13 repeats the goldens bit for bit on two threads;
-# on one thread, without oneDNN or with the batch in another order it misses the teacher's losses by up to 7e-3, the
-# student's by 5e-3 (labelled) and 6e-2 (unlabelled). In float64, where nothing switches, our losses of all four steps are
-# PyTorch's to 1e-11; the goldens lie 2e-3, 3e-3 and 6e-2 from those, and 7e-3 in the stem's running mean.
-STEP = 1e-3
-TRAJECTORY = 1e-2
-SMALL_DIFFERENCE_TRAJECTORY = 1e-1  # student and teacher start out alike: their difference is small and noisy
+# A forward pass in train mode, and parameters after four steps, agree to FORWARD. Gradients and what follows from them
+# do not, in any implementation: a ReLU whose input is within rounding of zero switches, the gradient before it changes
+# by up to one percent, and on these tiny batches more switch in the next step. PyTorch 2.13 repeats the goldens bit for
+# bit on two threads; on one thread, without oneDNN or with the batch in another order it misses them by
+#     4e-3 in the gradient norms of CSS, 7e-3 in the teacher's losses, 5e-3 and 6e-2 in the student's,
+# and in float64 by 3e-3, 2e-3, 3e-3 and 6e-2. Our networks in float64 give PyTorch's float64 losses to 1e-10.
+FORWARD = 1e-3
+BACKWARD = 1e-2
+BACKWARD_OF_SMALL = 1e-1  # student and teacher start out alike, so that rounding weighs more in their difference
 
 
-def assert_close(ours, expected, tolerance=STEP):
+def assert_close(ours, expected, tolerance=FORWARD):
     expected = np.asarray(expected)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
@@ -48,17 +48,24 @@ def golden_network(build, weights: str, table: str) -> tuple:
     return definition, jax.tree.map(jnp.asarray, ported.params), jax.tree.map(jnp.asarray, ported.stats)
 
 
-def assert_same_norms(arrays, table: str, names, norms):
-    """Compares the norms of all tensors, listed in PyTorch's order."""
+def assert_same_norms(arrays, table: str, names, norms, tolerance=FORWARD):
+    """Compares the norms of all tensors, in PyTorch's order."""
     by_torch_name = to_torch(arrays, {}, TABLES[table])
     assert list(by_torch_name) == list(names)
-    assert_close([np.linalg.norm(tensor) for tensor in by_torch_name.values()], norms)
+    assert_close([np.linalg.norm(tensor) for tensor in by_torch_name.values()], norms, tolerance)
+
+
+def segmentation_network() -> DeepLabV3:
+    return DeepLabV3(dropout_rate=0.0, rng=np.random.default_rng(0))
+
+
+def video_network(in_channels: int):
+    return lambda: VideoResNet(in_channels=in_channels, rng=np.random.default_rng(0))
 
 
 def test_css_step():
     step = golden("css_step")
-    build = lambda: DeepLabV3(dropout_rate=0.0, rng=np.random.default_rng(0))  # noqa: E731
-    definition, params, stats = golden_network(build, "css_segmentation", "deeplabv3_resnet50")
+    definition, params, stats = golden_network(segmentation_network, "css_segmentation", "deeplabv3_resnet50")
     images = np.concatenate([channels_last(step[name]) for name in ("ed", "es", "clip")])
     num_ed, num_es, num_frames = (len(step[name]) for name in ("ed", "es", "clip"))
     masks = np.concatenate([step["mask_ed"], step["mask_es"]])
@@ -77,13 +84,9 @@ def test_css_step():
     assert_close(segmentation, step["loss_seg"])
     assert_close(features, step["features"])
     assert_close(cyclic, step["loss_cyc"])
-    assert_same_norms(grads, "deeplabv3_resnet50", step["grad_names"], step["grad_norms"])
+    assert_same_norms(grads, "deeplabv3_resnet50", step["grad_names"], step["grad_norms"], BACKWARD)
     assert_close(new_stats["backbone.layer4.2.bn3.mean"], step["bn_mean"])
     assert_close(new_stats["backbone.layer4.2.bn3.var"], step["bn_var"])
-
-
-def video_network(in_channels: int):
-    return lambda: VideoResNet(in_channels=in_channels, rng=np.random.default_rng(0))
 
 
 def four_steps(loss, params, stats, batch) -> tuple[list[dict], dict, dict]:
@@ -97,8 +100,8 @@ def four_steps(loss, params, stats, batch) -> tuple[list[dict], dict, dict]:
     return history, state.params, state.stats
 
 
-def assert_losses(history, metric: str, expected, tolerance=TRAJECTORY):
-    """Compares a loss over four steps: the first, of untrained parameters, strictly."""
+def assert_losses(history, metric: str, expected, tolerance=BACKWARD):
+    """Compares a loss over four steps, the first of which has seen no gradient yet."""
     ours = [metrics[metric] for metrics in history]
     assert_close(ours[0], expected[0])
     assert_close(ours, expected, tolerance)
@@ -115,10 +118,9 @@ def test_teacher_steps():
     batch = {"x": channels_last(steps["x"]), "ef": steps["ef"]}
     history, params, stats = four_steps(loss, params, stats, batch)
     assert_losses(history, "loss", steps["losses"])
-    assert_close(history[1]["loss"], steps["losses"][1])
     assert_same_norms(params, "r2plus1d_18", steps["names"], steps["norms"])
-    assert_close(stats["stem.spatial.bn.mean"], steps["stem_mean"], TRAJECTORY)
-    assert_close(stats["stem.spatial.bn.var"], steps["stem_var"])
+    assert_close(stats["stem.spatial.bn.mean"], steps["stem_mean"], BACKWARD)
+    assert_close(stats["stem.spatial.bn.var"], steps["stem_var"], BACKWARD)
 
 
 def test_kd_steps():
@@ -142,10 +144,9 @@ def test_kd_steps():
     batch = {name: channels_last(steps[name]) for name in ("labelled", "unlabelled")} | {"ef": steps["ef"]}
     history, params, stats = four_steps(loss, *student_from_teacher(*teacher_arrays), batch)
     assert_losses(history, "labelled", steps["loss_labelled"])
-    assert_close(history[1]["labelled"], steps["loss_labelled"][1])
-    assert_losses(history, "unlabelled", steps["loss_unlabelled_half_mse"], SMALL_DIFFERENCE_TRAJECTORY)
+    assert_losses(history, "unlabelled", steps["loss_unlabelled_half_mse"], BACKWARD_OF_SMALL)
     assert_same_norms(params, "r2plus1d_18", steps["names"], steps["norms"])
-    assert_close(stats["stem.spatial.bn.mean"], steps["stem_mean"], 2 * TRAJECTORY)
+    assert_close(stats["stem.spatial.bn.mean"], steps["stem_mean"], 2 * BACKWARD)
     # The student started from copies, and training it has left the teacher alone.
     jax.tree.map(np.testing.assert_array_equal, teacher_arrays, before)
 
