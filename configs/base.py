@@ -1,7 +1,7 @@
 """Every field of every stage, once, with its meaning and unit. No logic.
 
-A stage's config starts from here and changes what its paper says. On the command line any field can be set, for instance
-`--config.optimiser.learning_rate=1e-4`; a misspelt name is an error that names the nearest one.
+A stage's config starts from here and changes what its paper says. On the command line any field can be set, for
+instance `--config.optimiser.learning_rate=1e-4`; a misspelt name is an error that names the nearest one.
 """
 
 from ml_collections import ConfigDict
@@ -21,10 +21,10 @@ def get_config() -> ConfigDict:
             "init_from": "",  # checkpoint with weights to start from, or "random"
             # Which videos carry labels.
             "labels": {
-                "subset": "ssl",  # "ssl": a labelled and an unlabelled part of TRAIN; "all": every TRAIN video is labelled
+                "subset": "ssl",  # "ssl": a labelled and an unlabelled part of TRAIN; "all": all of TRAIN is labelled
                 "num_labelled": -1,  # videos; -1 is 920 of 7465, in proportion for other sizes
                 "num_unlabelled": -1,  # videos; -1 is 6440 of 7465, in proportion for other sizes
-                "ed_es_order": "area",  # "area": the larger traced area is ED; "rows": first traced frame is ES, last is ED
+                "ed_es_order": "area",  # "area": the larger traced area is ED; "rows": the first traced frame is ES
                 "require_tracings": False,  # True drops untraced videos everywhere, as the original does
             },
             "network": {
@@ -80,7 +80,7 @@ def get_config() -> ConfigDict:
                 "every_epochs": 1,
                 "num_passes": 3,  # EF: passes over VAL with one random clip per video, averaged
                 "batch_size": 20,
-                "selection": "per_pixel",  # segmentation: "per_pixel", or "original" (batch sums weighted by batch size)
+                "selection": "per_pixel",  # segmentation: "per_pixel" or "original" (batch sums weighted by batch size)
             },
             "evaluation": {
                 "splits": ("VAL", "TEST"),  # evaluated after training and by --mode=evaluate

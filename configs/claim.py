@@ -1,8 +1,9 @@
-"""The paper's claim on phantoms: an eighth of the labels, three seeds, the same steps with and without unlabelled videos.
+"""The paper's claim on phantoms: an eighth of the labels, three seeds, equal steps with and without unlabelled videos.
 
-Paper: Dai et al., IEEE TMI 42 (2023): cyclic self-supervision and distillation from unlabelled videos beat labels alone.
+Paper: Dai et al., IEEE TMI 42 (2023): cyclic self-supervision and distillation on unlabelled videos beat labels alone.
 Command: python main.py --config=configs/claim.py
-Reports paired differences with 95 % intervals, whatever they are: CSS minus supervised Dice, student minus baseline MAE.
+Reports paired differences with 95 % intervals, whatever they are: Dice of CSS minus labels alone, MAE of student minus
+baseline.
 """
 
 from ml_collections import ConfigDict

@@ -16,11 +16,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.stage = "demo"
     config.data_dir = "data/demo"
-    config.phantoms.num_videos = 340
-    config.phantoms.num_frames = (84, 96)
-    config.phantoms.splits = (0.7, 0.1, 0.2)
-    config.labels.num_labelled = 96
-    config.labels.num_unlabelled = 136
+    config.phantoms.num_videos = 250
+    config.phantoms.num_frames = (80, 90)
+    config.phantoms.splits = (0.68, 0.1, 0.22)
+    config.labels.num_labelled = 128
+    config.labels.num_unlabelled = 42
     config.stages = ConfigDict(
         {
             "supervised": shrink_segmentation(seg.get_config(), config),
@@ -34,29 +34,25 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def shrink_segmentation(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """A segmentation stage with an eighth of the channels."""
+    """A segmentation stage with a sixteenth of the channels, and a shorter unlabelled clip over the same time."""
     _share(stage, config)
-    stage.network.width = 8
-    stage.css.period = 2
-    stage.optimiser.learning_rate = 1e-4
-    stage.train.num_epochs = 25
-    stage.validation.every_epochs = 5
-    stage.train.batch_size = 8
+    stage.network.width = 4
+    stage.css.num_frames = 24
+    stage.css.template = 9
+    stage.optimiser.learning_rate = 3e-3
+    stage.train.num_epochs = 24
     return stage
 
 
 def shrink_video(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """An EF stage with an eighth of the channels and clips of 16 frames over the same time."""
+    """An EF stage with an eighth of the channels, and clips of half as many frames over the same time."""
     _share(stage, config)
     stage.network.width = 8
     stage.clip.num_frames = 16
     stage.clip.period = 4
-    stage.optimiser.learning_rate = 1e-3
-    stage.optimiser.decay_epochs = 20
-    stage.train.num_epochs = 25
-    stage.train.batch_size = 8
-    stage.kd.unlabelled_batch_size = 4
-    stage.validation.every_epochs = 5
+    stage.optimiser.learning_rate = 3e-3
+    stage.train.num_epochs = 12
+    stage.kd.unlabelled_batch_size = 2
     stage.validation.num_passes = 1
     stage.evaluation.clip_stride = 4
     stage.evaluation.one_clip_seeds = (0,)
@@ -70,5 +66,10 @@ def _share(stage: ConfigDict, config: ConfigDict) -> None:
     stage.labels.num_labelled = config.labels.get_ref("num_labelled")
     stage.labels.num_unlabelled = config.labels.get_ref("num_unlabelled")
     stage.init_from = "random"
+    stage.optimiser.name = "adam"
+    stage.optimiser.schedule = "cosine"
+    stage.train.batch_size = 4
+    stage.train.checkpoint_epochs = 12
+    stage.validation.every_epochs = 12
     stage.evaluation.splits = ("TEST",)
     stage.infer.splits = ("TRAIN", "VAL", "TEST")

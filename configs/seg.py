@@ -2,8 +2,8 @@
 
 Paper: Ouyang et al., Nature 580 (2020), https://doi.org/10.1038/s41586-020-2145-8.
 Command: python main.py --config=configs/seg.py --config.init_from=DIR
-Expected on EchoNet-Dynamic: pooled Dice 0.92 with all labels (`--config.labels.subset=all --config.train.num_epochs=50`)
-and ImageNet weights. Steps: 25 epochs of 46 with 920 labelled videos.
+Expected on EchoNet-Dynamic: pooled Dice 0.92 with ImageNet weights and all labels (`--config.labels.subset=all
+--config.train.num_epochs=50`). Steps: 25 epochs of 46 with 920 labelled videos.
 """
 
 from configs import base, smoke

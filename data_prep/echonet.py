@@ -28,6 +28,7 @@ from data_prep.problems import KEPT, Problem
 from data_prep.shards import CHANNELS, DATASET
 from echojax import records, video
 from echojax.errors import UserError
+from echojax.files import remove_leftovers, write_json
 from echojax.records import example, index, videos
 
 # What the phantom generator leaves beside its videos.
@@ -149,7 +150,7 @@ def _claim(directory: pathlib.Path, options: dict) -> None:
     if directory.is_dir() and any(not entry.name.startswith(".") for entry in directory.iterdir()):
         raise UserError(f"{directory}: is not empty and no conversion of ours; choose another --data_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
-    shards_lib.write_json(path, options)
+    write_json(path, options)
 
 
 def _refuse_if_strict(strict: bool, directory: pathlib.Path, found: Sequence[Problem]) -> None:
@@ -177,7 +178,7 @@ def _finish(directory, found, results, options, num_resumed) -> Summary:
         problems=tuple(sorted(all_problems)),
     )
     problems_lib.write_report(directory, all_problems)
-    shards_lib.write_json(directory / MANIFEST_NAME, _manifest(summary, results, options))
+    write_json(directory / MANIFEST_NAME, _manifest(summary, results, options))
     shards = {
         split: [(r.num_videos, r.num_bytes) for s, r in results if s.split == split] for split in source_lib.SPLITS
     }
@@ -204,7 +205,7 @@ def _unusual_sizes(directory: pathlib.Path) -> list[Problem]:
 
 
 def source_kind(source: pathlib.Path) -> str:
-    """"phantom" for a source that the phantom generator wrote, else "real": results say what they were measured on."""
+    """What the source shows, as results will say: "phantom" where the phantom generator wrote it, else "real"."""
     return "phantom" if (source / PHANTOM_MANIFEST).exists() else "real"
 
 
@@ -236,8 +237,8 @@ def _remove_leftovers(directory: pathlib.Path, shards: Sequence[shards_lib.Shard
         if path.name not in planned:
             path.unlink()
             (directory / shards_lib.SIDECARS / f"{path.name}.json").unlink(missing_ok=True)
-    for path in [*directory.glob(".*.tmp"), *(directory / shards_lib.SIDECARS).glob(".*.tmp")]:
-        path.unlink()
+    remove_leftovers(directory)
+    remove_leftovers(directory / shards_lib.SIDECARS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ The original writes one file per video, `<split>_infer_cmpct/<name>.npy`: float3
 """
 
 import argparse
-import os
 import pathlib
 
 import numpy as np
@@ -17,6 +16,7 @@ from data_prep import problems as problems_lib
 from data_prep.problems import LEFT_OUT, Problem
 from echojax import records
 from echojax.errors import UserError
+from echojax.files import replaced_file
 from echojax.records import masks
 
 SPLITS = ("train", "val", "test")
@@ -76,15 +76,12 @@ def to_npy(masks_dir: pathlib.Path, output: pathlib.Path, progress: bool = True)
     for folder in folders:
         mask_set = records.open_masks(folder)
         target = output / FOLDER.format(folder.name)
-        target.mkdir(parents=True, exist_ok=True)
         for name in tqdm.tqdm(map(str, mask_set.name), total=len(mask_set), desc=folder.name, disable=not progress):
             path = target / f"{name}.npy"
             if path.is_file():
                 continue
-            temporary = target / f".{name}.{os.getpid()}.tmp"
-            with open(temporary, "wb") as file:
-                np.save(file, records.decode_logits(mask_set.record(name).frames))
-            os.replace(temporary, path)
+            with replaced_file(path) as temporary:
+                np.save(temporary, records.decode_logits(mask_set.record(name).frames))
             written += 1
     return written
 

@@ -2,9 +2,10 @@
 
 import csv
 import dataclasses
-import os
 import pathlib
 from collections.abc import Iterable, Sequence
+
+from echojax.files import replaced_file
 
 REPORT_NAME = "report.csv"
 
@@ -44,11 +45,9 @@ class Problem:
 def write_report(directory: pathlib.Path, problems: Iterable[Problem]) -> pathlib.Path:
     """Writes `report.csv`, sorted, whole or not at all; returns its path."""
     path = directory / REPORT_NAME
-    temporary = directory / f".{REPORT_NAME}.{os.getpid()}.tmp"
     columns = [field.name for field in dataclasses.fields(Problem)]
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replaced_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *map(dataclasses.astuple, sorted(problems))])
-    os.replace(temporary, path)
     return path
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import multiprocessing
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +16,7 @@ from data_prep.problems import KEPT, LEFT_OUT, Problem
 from data_prep.source import FILE_LIST, SPLITS, SourceRow
 from echojax import records, video
 from echojax.errors import UserError
+from echojax.files import write_json
 from echojax.records import example
 
 T = TypeVar("T")
@@ -168,10 +168,3 @@ def load_finished(shard: Shard) -> ShardResult | None:
     if values["fingerprint"] != _fingerprint(shard) or values["num_bytes"] != size:
         return None
     return ShardResult(**values | {"problems": tuple(Problem(**p) for p in values["problems"])})
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-    """Writes a JSON file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)

@@ -7,6 +7,7 @@ run that is resumed sees exactly what an undisturbed one would have seen.
 
 import collections
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -46,7 +47,7 @@ def usual_size(videos: VideoSet) -> tuple[int, int]:
 
 
 def data_kind(videos: VideoSet) -> str:
-    """ "phantom" for a data set made of phantoms, else "real"; the converter writes it down."""
+    """What the data set shows: "phantom" or "real"; the converter writes it down."""
     manifest = videos.data_dir / "manifest.json"
     return json.loads(manifest.read_text()).get("kind", "real") if manifest.exists() else "real"
 
@@ -95,18 +96,28 @@ def ssl_positions(videos: VideoSet, num_labelled: int, num_unlabelled: int) -> t
 
 
 @dataclasses.dataclass(frozen=True)
-class TracedFrames:
-    """ED and ES frame of a video with their traced masks: `ed`, `es` uint8 (h,w,c); `ed_mask`, `es_mask` bool (h,w)."""
+class ExampleSource:
+    """One example for each of the videos at `positions`."""
 
     videos: VideoSet
     positions: np.ndarray
-    ed_es_order: str = "area"
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def name(self, item: int) -> str:
         return str(self.videos.name[self.positions[item]])
+
+    def example(self, item: int, rng: np.random.Generator) -> Example:
+        """The example of the video at `positions[item]`; all that is random in it comes from `rng`."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedFrames(ExampleSource):
+    """ED and ES frame of a video with their traced masks: `ed`, `es` uint8 (h,w,c); `ed_mask`, `es_mask` bool (h,w)."""
+
+    ed_es_order: str = "area"
 
     def example(self, item: int, rng: np.random.Generator) -> Example:
         del rng  # nothing here is random
@@ -122,26 +133,18 @@ class TracedFrames:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
+class Clips(ExampleSource):
     """One random clip per video, for EF networks.
 
     `clip` uint8 (t,h,w,c), frames beyond the video zero; `num_valid` frames that exist; `start`; `ef` percent;
     with `pad`, `crop` (2,); with masks, `mask` (t,h,w) as stored.
     """
 
-    videos: VideoSet
-    positions: np.ndarray
     num_frames: int
     period: int
     masks: MaskSet | None = None
     pad: int = 0
     sampling: str = "uniform"
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def name(self, item: int) -> str:
-        return str(self.videos.name[self.positions[item]])
 
     def example(self, item: int, rng: np.random.Generator) -> Example:
         example = {}
@@ -152,10 +155,8 @@ class Clips:
     def clip_at(self, item: int, start: int) -> Example:
         """The clip that starts at a given frame."""
         position = self.positions[item]
-        frames, num_valid = read_clip(
-            lambda *span: self.videos.frames(position, *span),
-            start, self.num_frames, self.period, int(self.videos.num_frames[position]),
-        )  # fmt: skip
+        span = start, self.num_frames, self.period, int(self.videos.num_frames[position])
+        frames, num_valid = read_clip(functools.partial(self.videos.frames, position), *span)
         example = {
             "clip": frames,
             "num_valid": np.int32(num_valid),
@@ -163,11 +164,7 @@ class Clips:
             "ef": np.float32(self.videos.ef_percent[position]),
         }
         if self.masks is not None:
-            name = self.name(item)
-            example["mask"], _ = read_clip(
-                lambda *span: self.masks.frames(name, *span),
-                start, self.num_frames, self.period, int(self.videos.num_frames[position]),
-            )  # fmt: skip
+            example["mask"], _ = read_clip(functools.partial(self.masks.frames, self.name(item)), *span)
         return example
 
     def draw_start(self, item: int, rng: np.random.Generator) -> int:
@@ -183,35 +180,23 @@ class Clips:
 
 
 @dataclasses.dataclass(frozen=True)
-class CycleClips:
+class CycleClips(ExampleSource):
     """Unlabelled clip for the cyclic loss: `cycle_clip` uint8 (t,h,w,c) and `template_start`, the phase s to match."""
 
-    videos: VideoSet
-    positions: np.ndarray
     num_frames: int
     period: int
     template: int
     chunk: int
     offset: int
 
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def name(self, item: int) -> str:
-        return str(self.videos.name[self.positions[item]])
-
     def example(self, item: int, rng: np.random.Generator) -> Example:
         position = self.positions[item]
         num_frames = int(self.videos.num_frames[position])
         start = clips.uniform_start(rng, num_frames, self.num_frames, self.period)
-        frames, _ = read_clip(
-            lambda *span: self.videos.frames(position, *span), start, self.num_frames, self.period, num_frames
-        )
+        read = functools.partial(self.videos.frames, position)
+        frames, _ = read_clip(read, start, self.num_frames, self.period, num_frames)
         template_start = clips.template_start(rng, self.template, self.chunk, self.offset)
         return {"cycle_clip": frames, "template_start": np.int32(template_start)}
-
-
-ExampleSource = TracedFrames | Clips | CycleClips
 
 
 def read_clip(
@@ -272,8 +257,7 @@ class Batches:
     def batch(self, step: int) -> dict[str, dict[str, np.ndarray]]:
         """This host's part of a step's batch: {stream: {field: array with a leading batch axis}}."""
         return {
-            name: self._stream_batch(number, stream, step)
-            for number, (name, stream) in enumerate(self.streams.items())
+            name: self._stream_batch(number, stream, step) for number, (name, stream) in enumerate(self.streams.items())
         }
 
     def _stream_batch(self, number: int, stream: Stream, step: int) -> Example:
@@ -338,9 +322,10 @@ def padded_blocks(items: Sequence, block_size: int) -> Iterator[tuple[list, int]
 
 
 def pixel_statistics(videos: VideoSet, size: tuple[int, int], num_videos: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population standard deviation per RGB channel, grey levels (CSS: 128 TRAIN videos, clips of 16, period 2).
+    """Mean and population standard deviation per RGB channel, grey levels.
 
-    A fixed seed, so that all stages of a data set share one pair; videos of another size are not counted.
+    As CSS: over clips of 16 frames, period 2, of 128 TRAIN videos. A fixed seed, so that all stages of a data set share
+    one pair; videos of another size are not counted.
     """
     train = videos.select("TRAIN")
     train = train[(videos.height[train] == size[0]) & (videos.width[train] == size[1])]

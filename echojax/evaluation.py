@@ -92,7 +92,7 @@ class SegmentationResults:
 
 @dataclasses.dataclass(frozen=True)
 class EfResults:
-    """EF of each video of a split, in percent, and what was predicted; `all_clips` is None where it was not asked for."""
+    """EF of each video of a split, in percent, and what was predicted; `all_clips` is None where not asked for."""
 
     names: list[str]
     ef: np.ndarray
@@ -168,9 +168,14 @@ def infer_masks(run: Run, split: str) -> None:
     with tqdm(total=num_frames, desc=f"masks of {split}", unit="frame", mininterval=0.5) as progress:
         for shard, names in pending:
             logits = inference.predict_masks(
-                run.segment, run.network.params, run.network.stats, videos, positions[shard],
-                run.config.evaluation.batch_size, progress,
-            )  # fmt: skip
+                run.segment,
+                run.network.params,
+                run.network.stats,
+                videos,
+                positions[shard],
+                run.config.evaluation.batch_size,
+                progress,
+            )
             writer.write_shard(shard, zip(names, logits, strict=True))
     writer.finish()
 
@@ -181,9 +186,14 @@ def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
     for seed in _seeds(run):
         starts = inference.one_clip_starts(source, seed)
         predicted = inference.predict_ef(
-            run.regress, run.network.params, run.network.stats, source, starts,
-            run.config.evaluation.batch_size, f"{split}, one clip, seed {seed}",
-        )  # fmt: skip
+            run.regress,
+            run.network.params,
+            run.network.stats,
+            source,
+            starts,
+            run.config.evaluation.batch_size,
+            f"{split}, one clip, seed {seed}",
+        )
         one_clip.append(np.concatenate(predicted))
     one_clip = np.array(one_clip, np.float64).reshape(len(_seeds(run)), len(ef))
     all_clips = _all_clips(run, source, split) if run.config.evaluation.all_clips else None
@@ -200,9 +210,14 @@ def _all_clips(run: Run, source: Clips, split: str) -> np.ndarray:
     """Mean prediction over the starts of each video, every start weighing the same; writes `clips_<split>.csv`."""
     starts = inference.all_clip_starts(source, run.config.evaluation.clip_stride)
     predicted = inference.predict_ef(
-        run.regress, run.network.params, run.network.stats, source, starts,
-        run.config.evaluation.batch_size, f"{split}, all clips",
-    )  # fmt: skip
+        run.regress,
+        run.network.params,
+        run.network.stats,
+        source,
+        starts,
+        run.config.evaluation.batch_size,
+        f"{split}, all clips",
+    )
     lengths = [len(of_video) for of_video in starts]
     names = np.repeat([source.name(item) for item in range(len(source))], lengths)
     path = run.workdir / f"clips_{split.lower()}.csv"

@@ -60,7 +60,7 @@ def build_network(description: dict, seed: int = 0, initial_ef: float = 55.6) ->
     arguments = {**description, "dtype": _dtype(description["dtype"])}
     family = arguments.pop("family")
     if arguments["width"] < 1:
-        raise UserError(f"network.width is {arguments['width']}, expected a positive number of channels (64 in the papers)")
+        raise UserError(f"network.width is {arguments['width']}, expected a positive number of channels (papers: 64)")
     rng = np.random.default_rng(seed)
     try:
         if family == "deeplabv3":

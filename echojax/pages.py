@@ -17,7 +17,7 @@ LIMITS = (
 
 
 def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]) -> dict[str, page.Section]:
-    """Writes `index.html` of a run, with plots and overlays of every split that was evaluated; returns those sections."""
+    """Writes `index.html` of a run, with plots and overlays of every evaluated split; returns those sections."""
     sections = {}
     for split, of_split in results.items():
         make_section = ef_section if isinstance(of_split, EfResults) else segmentation_section
@@ -42,7 +42,8 @@ def training_section(title: str, workdir: Path) -> page.Section:
     if not log.exists():
         return page.Section(f"{title}: training", "This checkpoint was not trained here: there are no curves.")
     path, _ = style.save_figure(curves.plot_curves(log, f"{title}: training"), workdir / "plots" / "curves")
-    return page.Section(f"{title}: training", figures=[page.Figure(path, "Training and validation by step.", wide=True)])
+    figure = page.Figure(path, "Training and validation by step.", wide=True)
+    return page.Section(f"{title}: training", figures=[figure])
 
 
 def ef_section(run: Run, split: str, results: EfResults) -> page.Section:
@@ -85,7 +86,7 @@ def segmentation_section(run: Run, split: str, results: SegmentationResults) -> 
     return page.Section(
         f"{run.stage}: segmentation on {split.upper()}",
         f"{len(results.names)} videos with traced ED and ES frames.",
-        figures=[page.Figure(sheet, "Best, median and worst videos by Dice: ED and ES, predicted and traced.", wide=True)],
+        figures=[page.Figure(sheet, "Best, median and worst by Dice: ED and ES, predicted and traced.", wide=True)],
         videos=videos,
     )
 
@@ -123,7 +124,8 @@ def _write_overlay(run: Run, results: SegmentationResults, item: int, name: str)
     poster = overlay.write_overlay(
         path, frames, logits > 0, true, fps=float(run.videos.fps[position]), title=results.names[item]
     )
-    return page.Video(path, caption, poster, f"Left ventricle outlined through the heart cycle of {results.names[item]}")
+    alternative = f"Left ventricle outlined through the heart cycle of {results.names[item]}"
+    return page.Video(path, caption, poster, alternative)
 
 
 def _traced_masks(run: Run, position: int) -> dict[int, np.ndarray]:

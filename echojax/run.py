@@ -13,7 +13,7 @@ import echojax
 from echojax import evaluation, pages
 from echojax.data import data_kind
 from echojax.errors import UserError
-from echojax.evaluate.files import replaced_file
+from echojax.files import write_json
 from echojax.networks import build_network
 from echojax.pipelines.phantoms import ensure_phantoms
 from echojax.records import open_masks, open_videos
@@ -126,8 +126,7 @@ def enable_compile_cache(directory: str) -> None:
 def write_config(config, workdir: Path) -> None:
     """Writes config.json: the resolved config, versions and commit."""
     content = {"config": json.loads(config.to_json_best_effort()), "versions": versions(), "commit": commit()}
-    with replaced_file(workdir / "config.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(workdir / "config.json", content)
 
 
 def versions() -> dict[str, str]:
@@ -138,13 +137,15 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The checkout's commit, with "+changes" where it was edited; empty outside of one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("+changes" if changed else "")
 
 
 def describe_files(workdir: Path) -> str:

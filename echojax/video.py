@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from echojax.errors import UserError
+from echojax.files import replaced_file
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -97,7 +98,7 @@ def to_gray(frames: np.ndarray) -> np.ndarray:
 
 
 def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: str = "MJPG") -> None:
-    """Writes a video file; it appears whole or not at all.
+    """Writes a video file; it appears whole or not at all, in a folder that is made if it is missing.
 
     Args:
       path: where to; the suffix chooses the container (`.avi`, `.mp4`, `.webm`, ...).
@@ -117,19 +118,15 @@ def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: 
         raise ValueError(f"fps must be positive, got {fps}")
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f"height and width must be even, got {frames.shape[1]}x{frames.shape[2]}: pad the frames")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     height, width = frames.shape[1:3]
     fourcc = cv2.VideoWriter_fourcc(*codec)
-    try:
+    with replaced_file(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(fps), (width, height))
         if not writer.isOpened():
             raise VideoError(path, "unwritable", f"cannot write codec {codec} into {path.suffix} in {path.parent}")
         for frame in frames:
             writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         writer.release()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_file(path: pathlib.Path) -> None:

@@ -110,9 +110,7 @@ def test_ed_has_the_larger_mask(videos):
 
 def test_cohorts_count_what_they_leave_out(videos):
     positions = videos.select("TRAIN")
-    cohort = data.cohort(
-        videos, positions, {"odd": lambda p: p % 2 == 0, "first": lambda p: p != positions[0]}
-    )
+    cohort = data.cohort(videos, positions, {"odd": lambda p: p % 2 == 0, "first": lambda p: p != positions[0]})
     assert len(cohort) + sum(cohort.left_out.values()) == len(positions)
     assert "left out: odd" in cohort.describe()
 
@@ -129,7 +127,7 @@ def test_ssl_parts_are_disjoint_and_follow_the_published_shares(videos):
     assert set(labelled) | set(unlabelled) <= set(videos.select("TRAIN"))
     everyone, nobody = common.training_positions(videos, override(subset="all"))
     assert (len(everyone), len(nobody)) == (12, 0)
-    with pytest.raises(UserError, match="labels.subset is 'some'"):
+    with pytest.raises(UserError, match=r"labels\.subset is 'some'"):
         common.training_positions(videos, override(subset="some"))
 
 

@@ -17,9 +17,13 @@ def videos(phantom_data):
 @pytest.fixture(scope="module")
 def regression(videos):
     description = {
-        "family": "video_resnet", "variant": "r2plus1d_18", "width": 4, "blocks": [1, 1, 1, 1], "in_channels": 3,
+        "family": "video_resnet",
+        "variant": "r2plus1d_18",
+        "width": 4,
+        "blocks": [1, 1, 1, 1],
+        "in_channels": 3,
         "dtype": DTYPE,
-    }  # fmt: skip
+    }
     network = networks.build_network(description)
     preprocessing = data.dataset_preprocessing(videos, num_frames=4, period=2, in_channels=3)
     return network, inference.make_regress(network, preprocessing)

@@ -23,6 +23,7 @@ from data_prep.phantom.parameters import SIZE_PX
 from data_prep.phantom.render import Phantom, render
 from data_prep.phantom.sampling import EF_RANGE_PERCENT, check_request, sample_parameters
 from echojax.errors import UserError
+from echojax.files import replaced_file, write_json, write_text
 from echojax.video import write_video
 
 # Changes whenever the same seed gives other pictures.
@@ -101,7 +102,7 @@ def write_dataset(
     results = list(bar)
     _write_table(output / "FileList.csv", FILE_COLUMNS, [results[k][0] for k in order])
     _write_table(output / "VolumeTracings.csv", TRACING_COLUMNS, [row for k in order for row in results[k][1]])
-    _write_text(output / MANIFEST, json.dumps(asdict(request), indent=2) + "\n")
+    write_json(output / MANIFEST, asdict(request))
     return output
 
 
@@ -201,19 +202,11 @@ def _write_truth(path: pathlib.Path, phantom: Phantom) -> None:
         "es_frame": phantom.es_frame,
         "cm_per_px": phantom.parameters.cm_per_px,
     }
-    temporary = path.with_name(f".{path.name}")
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
+    with replaced_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def _write_table(path: pathlib.Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:
     lines = [",".join(columns)]
     lines += [",".join(f"{v:.6f}" if isinstance(v, float) else str(v) for v in row) for row in rows]
-    _write_text(path, "\n".join(lines) + "\n")
-
-
-def _write_text(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_text(path, "\n".join(lines) + "\n")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from echojax.errors import UserError
-from echojax.evaluate.files import replaced_file
 from echojax.evaluate.resampling import Interval
+from echojax.files import write_text
 
 DATA_SOURCES = ("phantom", "real", "synthetic")
 
@@ -55,8 +55,7 @@ def update_metrics(
     groups = _read_json(pathlib.Path(path))
     entries = {name: metric_entry(interval, data, level, split) for name, interval in metrics.items()}
     groups[group] = {**groups.get(group, {}), **entries}
-    with replaced_file(path) as temporary:
-        temporary.write_text(json.dumps(groups, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(groups, indent=2, allow_nan=False) + "\n")
 
 
 def load_metrics(path: str | os.PathLike) -> dict[str, dict[str, Interval]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from echojax.evaluate.files import replaced_file
+from echojax.files import replaced_file
 
 
 def write_csv(path: str | os.PathLike, columns: Mapping[str, Sequence[Any]]) -> None:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups, dropout
 from echojax.models.resnet import DilatedResNet
+from echojax.ops.precision import at_least_float32
 
 RATES = (12, 24, 36)
 
@@ -41,7 +42,7 @@ class AtrousPyramid(nnx.Module):
     ) -> Float[Array, "b h w d"]:
         mode = dict(train=train, groups=groups)
         maps = [jax.nn.relu(branch(x, **mode)) for branch in self.branches]
-        mean = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32)
+        mean = jnp.mean(at_least_float32(x), axis=(1, 2), keepdims=True)
         pooled = jax.nn.relu(self.pooled(mean, **mode))
         maps.append(jnp.broadcast_to(pooled, maps[0].shape))
         y = jax.nn.relu(self.project(jnp.concatenate(maps, axis=-1), **mode))
@@ -71,12 +72,12 @@ class DeepLabV3(nnx.Module):
         self.aspp = AtrousPyramid(self.backbone.num_out, head, dropout_rate, dtype=dtype, rng=rng)
         self.conv = Conv(head, head, (3, 3), 1, 1, dtype=dtype, rng=rng)
         self.bn = BatchNorm(head)
-        self.out = Conv(head, 1, (1, 1), bias=True, rng=rng)
+        self.out = Conv(head, 1, (1, 1), bias=True, dtype=jnp.promote_types(dtype, jnp.float32), rng=rng)
 
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None = None, key: Array | None = None
     ) -> dict[str, Array]:
-        """Returns float32 `logits` (b, h, w) and `layer4` (b, h', w', 32 width).
+        """Returns `logits` (b, h, w) and `layer4` (b, h', w', 32 width), in float32 or wider.
 
         `groups`: see `BatchNorm`. `key` draws the dropout of train mode.
         """
@@ -86,4 +87,4 @@ class DeepLabV3(nnx.Module):
         logits = self.out(y)[..., 0]
         # Half-pixel centres (PyTorch's align_corners=False).
         logits = jax.image.resize(logits, x.shape[:-1], "bilinear", antialias=False)
-        return {"logits": logits, "layer4": features.astype(jnp.float32)}
+        return {"logits": logits, "layer4": at_least_float32(features)}

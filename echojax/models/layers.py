@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from echojax import ops
 from echojax.errors import UserError
+from echojax.ops.precision import at_least_float32
 
 Groups = tuple[int, ...]
 
@@ -88,7 +89,7 @@ class BatchNorm(nnx.Module):
                 f"feature maps {x.shape[1:-1]}); use a batch size of at least 2"
             )
         y, mean, var = ops.batch_norm(x, self.scale[...], self.bias[...], groups, self.epsilon)
-        unbiased = var * (counts / (counts - 1)).astype(np.float32)[:, None]
+        unbiased = var * (counts / (counts - 1)).astype(var.dtype)[:, None]
         # Not `self.mean[...] = `, which would write into the caller's array where that is NumPy's.
         self.mean.set_value(self._record(self.mean[...], mean))
         self.var.set_value(self._record(self.var[...], unbiased))
@@ -97,7 +98,7 @@ class BatchNorm(nnx.Module):
     def _record(self, running: Float[Array, "c"], batch: Float[Array, "g c"]) -> Float[Array, "c"]:
         """`running <- decay running + (1 - decay) value` for one group after the other, written out as one sum."""
         num_groups = len(batch)
-        weights = (1 - self.decay) * self.decay ** np.arange(num_groups - 1, -1, -1, dtype=np.float32)
+        weights = (1 - self.decay) * self.decay ** np.arange(num_groups - 1, -1, -1, dtype=batch.dtype)
         return self.decay**num_groups * running + jnp.sum(weights[:, None] * batch, axis=0)
 
 
@@ -113,7 +114,7 @@ class ConvNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """y = x @ kernel + bias in float32; both drawn from U(-1/sqrt(in), 1/sqrt(in)), or the bias as given."""
+    """y = x @ kernel + bias in float32 or wider; both drawn from U(-1/sqrt(in), 1/sqrt(in)), or the bias as given."""
 
     def __init__(self, num_in: int, num_out: int, *, bias: float | None = None, rng: np.random.Generator):
         bound = 1 / math.sqrt(num_in)
@@ -122,7 +123,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.asarray(initial))
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b d"]:
-        return x.astype(jnp.float32) @ self.kernel[...] + self.bias[...]
+        return at_least_float32(x) @ self.kernel[...] + self.bias[...]
 
 
 def max_pool(x: Float[Array, "b h w c"], window: int, stride: int, padding: int) -> Float[Array, "b h2 w2 c"]:

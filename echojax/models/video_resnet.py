@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from echojax.models.layers import ConvNorm, Groups, Linear
+from echojax.ops.precision import at_least_float32
 
 # Mean EF of EchoNet-Dynamic, in percent, as CSS starts from it.
 MEAN_EF_PERCENT = 55.6
@@ -138,10 +139,11 @@ class VideoResNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t h w c"], *, train: bool, groups: Groups | None = None, key: Array | None = None
     ) -> dict[str, Array]:
-        """Returns float32 `ef` (b,), or (b, num_outputs) for several outputs, and `pooled` (b, 8 width).
+        """Returns `ef` (b,), or (b, num_outputs) for several outputs, and `pooled` (b, 8 width), in float32 or wider.
 
         `groups`: see `BatchNorm`. There is no dropout: `key` is accepted so that all networks are called alike.
         """
-        pooled = jnp.mean(self.features(x, train=train, groups=groups)["layer4"], axis=(1, 2, 3), dtype=jnp.float32)
+        layer4 = self.features(x, train=train, groups=groups)["layer4"]
+        pooled = jnp.mean(at_least_float32(layer4), axis=(1, 2, 3))
         outputs = self.fc(pooled)
         return {"ef": outputs[:, 0] if outputs.shape[-1] == 1 else outputs, "pooled": pooled}

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from echojax.ops.precision import at_least_float32
+
 Groups = tuple[int, ...]
 
 
@@ -24,17 +26,17 @@ def batch_norm(
     groups: Groups,
     epsilon: float = 1e-5,
 ) -> tuple[Float[Array, "b *space c"], Float[Array, "g c"], Float[Array, "g c"]]:
-    """Returns y in the dtype of `x`, and mean and biased variance per group in float32.
+    """Returns y in the dtype of `x`, and mean and biased variance per group in float32 or wider.
 
-    `groups` are sizes that add up to b. Statistics are taken in float32 and in two passes (the variance from
+    `groups` are sizes that add up to b. Statistics are taken in float32 or wider and in two passes (the variance from
     deviations). The gradient flows through y only: mean and variance are there to be recorded.
     """
     return _forward(x, scale, bias, groups, epsilon)[0]
 
 
 def _forward(x, scale, bias, groups, epsilon):
-    mean = _group_mean(x.astype(jnp.float32), groups)
-    deviation = x.astype(jnp.float32) - _per_example(mean, groups, x.ndim)
+    mean = _group_mean(at_least_float32(x), groups)
+    deviation = at_least_float32(x) - _per_example(mean, groups, x.ndim)
     var = _group_mean(jnp.square(deviation), groups)
     factor = jax.lax.rsqrt(var + epsilon)
     y = deviation * _per_example(factor * scale, groups, x.ndim) + bias
@@ -43,12 +45,12 @@ def _forward(x, scale, bias, groups, epsilon):
 
 def _backward(groups, epsilon, residuals, cotangents):
     x, mean, factor, scale = residuals
-    dy = cotangents[0].astype(jnp.float32)
-    normal = (x.astype(jnp.float32) - _per_example(mean, groups, x.ndim)) * _per_example(factor, groups, x.ndim)
+    dy = at_least_float32(cotangents[0])
+    normal = (at_least_float32(x) - _per_example(mean, groups, x.ndim)) * _per_example(factor, groups, x.ndim)
     dy_mean, dy_normal_mean = _group_mean(dy, groups), _group_mean(dy * normal, groups)
     inner = dy - _per_example(dy_mean, groups, x.ndim) - normal * _per_example(dy_normal_mean, groups, x.ndim)
     dx = inner * _per_example(factor * scale, groups, x.ndim)
-    counts = np.asarray(groups, np.float32)[:, None] * np.prod(x.shape[1:-1], dtype=np.float32)
+    counts = np.asarray(groups, dy.dtype)[:, None] * np.prod(x.shape[1:-1], dtype=dy.dtype)
     return dx.astype(x.dtype), jnp.sum(dy_normal_mean * counts, axis=0), jnp.sum(dy_mean * counts, axis=0)
 
 
@@ -63,8 +65,8 @@ def _group_mean(x: Float[Array, "b *space c"], groups: Groups) -> Float[Array, "
     """
     columns = jnp.sum(x, axis=-2)
     b, *rest, c = columns.shape
-    weights = np.repeat(np.eye(len(groups), dtype=np.float32), groups, axis=1)
-    weights /= np.asarray(groups, np.float32)[:, None] * math.prod(x.shape[1:-1])
+    weights = np.repeat(np.eye(len(groups), dtype=x.dtype), groups, axis=1)
+    weights /= np.asarray(groups, x.dtype)[:, None] * math.prod(x.shape[1:-1])
     weights = jnp.broadcast_to(weights[:, :, None], (len(groups), b, math.prod(rest))).reshape(len(groups), -1)
     return jnp.matmul(weights, columns.reshape(-1, c), precision=jax.lax.Precision.HIGHEST)
 

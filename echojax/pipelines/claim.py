@@ -17,7 +17,7 @@ from echojax.records import open_videos
 
 COMPARISONS = {
     "css_minus_supervised": ("css", "supervised", "dice", "Dice, CSS - labels only (higher is better for CSS)"),
-    "student_minus_baseline": ("student", "baseline", "mae", "MAE, student - labels only (lower is better for the student)"),
+    "student_minus_baseline": ("student", "baseline", "mae", "MAE, student - labels only (lower is better for it)"),
 }
 
 
@@ -41,7 +41,8 @@ def run_pipeline(config, workdir: Path) -> None:
     for name in config.stages:
         values = [each[name].metrics["mae" if isinstance(each[name], EfResults) else "dice"].value for each in by_seed]
         over_seeds = evaluate.mean_interval(np.array(values))
-        evaluate.update_metrics(workdir / "metrics.json", name, {"mean_over_seeds": over_seeds}, data=kind, split="TEST")
+        metrics = {"mean_over_seeds": over_seeds}
+        evaluate.update_metrics(workdir / "metrics.json", name, metrics, data=kind, split="TEST")
         print(f"  {name:<12} mean over seeds {over_seeds.value:.4f} ({', '.join(f'{value:.4f}' for value in values)})")
 
 

@@ -87,8 +87,8 @@ def write_page(workdir: Path, kind: str, metrics, chain: dict[str, run.Evaluated
         title="From labels of an eighth of the videos to a student network",
         summary=(
             "Cyclic self-supervised segmentation, a teacher that sees video and mask, and a student distilled from it, "
-            "each trained from random weights with few channels in a minute or two, beside the same networks trained on "
-            "labels alone."
+            "each trained from random weights with few channels in a minute or two, beside the same networks trained "
+            "on labels alone."
         ),
         data=kind,
         tables=[page.metrics_table("Held-out videos", metrics, names=SHOWN, labels=LABELS)],

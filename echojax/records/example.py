@@ -224,7 +224,7 @@ def write_dataset_info(
         disable_shuffling=True,
     )
     info.set_file_format("tfrecord")
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".info-") as temporary:
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".info.", suffix=".tmp") as temporary:
         info.write_to_directory(temporary)
         for name in ("features.json", "dataset_info.json"):
             os.replace(pathlib.Path(temporary) / name, directory / name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from echojax.errors import UserError
+from echojax.files import replaced_file
 from echojax.records import example, tfrecord
 
 INDEX_NAME = "index.npz"
@@ -34,14 +35,8 @@ def map_file(path: os.PathLike | str) -> mmap.mmap | bytes:
 
 def save_arrays(path: os.PathLike | str, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an `.npz` without pickles; it appears whole or not at all."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced_file(path) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.special
 
 from echojax.errors import UserError
+from echojax.files import write_json
 from echojax.records import example, index, tfrecord
 
 ENCODINGS = ("uint8", "floor", "float32")
@@ -146,7 +147,6 @@ class MaskWriter:
         example.write_dataset_info(self.directory, DATASET, self._codec, {self._split: shards}, description)
 
     def _begin(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / PLAN_NAME
         if path.is_file():
             begun = json.loads(path.read_text())
@@ -157,9 +157,7 @@ class MaskWriter:
                     + "; remove the folder to begin anew, or choose another"
                 )
             return
-        temporary = path.with_name(f".{PLAN_NAME}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self._plan, indent=2) + "\n")
-        os.replace(temporary, path)
+        write_json(path, self._plan)
 
     def _path(self, shard: int) -> pathlib.Path:
         return self.directory / example.shard_name(DATASET, self._split, shard, len(self._parts))

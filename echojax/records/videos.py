@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from echojax.errors import UserError
+from echojax.files import replaced_file
 from echojax.records import example, index, tfrecord
 
 SPLITS = ("TRAIN", "VAL", "TEST")
@@ -129,10 +130,8 @@ def read_channels(directory: pathlib.Path) -> int:
 
 def write_source_list(directory: pathlib.Path, rows: Sequence[tuple[str, str]]) -> None:
     """Keeps the source's list: name and split of every row in file order, converted or not."""
-    temporary = directory / f".{SOURCE_LIST}.{os.getpid()}.tmp"
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replaced_file(directory / SOURCE_LIST) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("name", "split"), *rows])
-    os.replace(temporary, directory / SOURCE_LIST)
 
 
 def read_source_list(directory: pathlib.Path) -> list[tuple[str, str]]:

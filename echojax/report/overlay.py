@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from echojax import video
 from echojax.errors import UserError
-from echojax.evaluate.files import replaced_file
+from echojax.files import replaced_file
 from echojax.report import area_panel, drawing
 
 TITLE_HEIGHT_PX = 26
@@ -81,7 +81,6 @@ def write_overlay(
     # A clip whose every frame is known needs no preference.
     shown = _thinned(len(frames), step, set() if len(known) == len(frames) else set(known))
     pictures = _compose(frames, predicted, known, shown, fps, title, zoom)
-    path.parent.mkdir(parents=True, exist_ok=True)
     video.write_video(path, pictures, fps / step, codec=CODECS[path.suffix])
     poster = path.with_suffix(".png")
     with replaced_file(poster) as temporary:

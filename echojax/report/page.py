@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 
 from echojax.errors import UserError
 from echojax.evaluate import Interval
-from echojax.evaluate.files import replaced_file
+from echojax.files import write_text
 from echojax.report.page_style import SCRIPT, STYLE
 from echojax.report.plots import format_interval
 
@@ -183,8 +183,7 @@ def write_page(
         "</main>",
         f"<footer><p><strong>{DISCLAIMER}</strong> Made by echojax.</p></footer>",
     ]
-    with replaced_file(path) as temporary:
-        temporary.write_text(_document(title, "\n".join(filter(None, parts))), encoding="utf-8")
+    write_text(path, _document(title, "\n".join(filter(None, parts))))
 
 
 def _document(title: str, body: str) -> str:

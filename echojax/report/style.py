@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from echojax.evaluate.files import replaced_file
+from echojax.files import replaced_file
 
 INK = "#1b2733"
 MUTED = "#5b6875"

@@ -22,7 +22,7 @@ from echojax.models.surgery import widen_stem
 from echojax.networks import Network, build_network, load_network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, VideoSet
-from echojax.train.mesh import put_batch, make_mesh
+from echojax.train.mesh import make_mesh, put_batch
 
 Validate = Callable[[dict, dict], dict[str, float]]
 
@@ -142,7 +142,9 @@ def segment_traced(
         if on_images is not None:
             masks = np.stack([batch["ed_mask"][:num_real], batch["es_mask"][:num_real]])
             on_images(np.stack([logits["ed"], logits["es"]]), masks)
-    ed, es = (DiceCounts(*map(np.concatenate, zip(*map(_columns, of_phase), strict=True))) for of_phase in counts.values())
+    ed, es = (
+        DiceCounts(*map(np.concatenate, zip(*map(_columns, of_phase), strict=True))) for of_phase in counts.values()
+    )
     return ed, es
 
 
@@ -155,8 +157,9 @@ def make_segmentation_validation(
 ) -> Validate:
     """Validation of a segmentation network: `loss` (the selection criterion), `loss_per_pixel` and pooled `dice`.
 
-    `settings.selection` "per_pixel": mean cross-entropy of a pixel, in nats. "original": the sum over each batch (mean of
-    its ED and ES half) weighted by batch size, as the original selects; the last, smaller batch weighs too little there.
+    `settings.selection` "per_pixel": mean cross-entropy of a pixel, in nats. "original": the sum over each batch (mean
+    of its ED and ES half) weighted by batch size, as the original selects; the last, smaller batch weighs too little
+    there.
     """
     if settings.selection not in ("per_pixel", "original"):
         raise UserError(f"validation.selection is {settings.selection!r}, expected 'per_pixel' or 'original'")
@@ -195,9 +198,8 @@ def make_ef_validation(network: Network, preprocessing: Preprocessing, source: C
         passes = []
         for seed in range(settings.num_passes):
             starts = inference.one_clip_starts(source, seed)
-            predicted = inference.predict_ef(
-                regress, params, stats, source, starts, settings.batch_size, f"validation {seed + 1}/{settings.num_passes}"
-            )
+            title = f"validation {seed + 1}/{settings.num_passes}"
+            predicted = inference.predict_ef(regress, params, stats, source, starts, settings.batch_size, title)
             predicted = np.concatenate(predicted)
             passes.append((np.mean(np.square(predicted - ef)), mae(predicted, ef), r2(predicted, ef)))
         mse, absolute, determination = map(float, np.mean(passes, axis=0))

@@ -28,11 +28,10 @@ def build(config) -> Stage:
     order = config.labels.ed_es_order
     if css.template < css.chunk + css.offset:
         raise UserError(
-            f"css.template is {css.template} frames, expected at least css.chunk + css.offset = {css.chunk + css.offset}"
+            f"css.template is {css.template} frames, "
+            f"expected at least css.chunk + css.offset = {css.chunk + css.offset}"
         )
-    cycle_clips = CycleClips(
-        videos, cycle.positions, css.num_frames, css.period, css.template, css.chunk, css.offset
-    )
+    cycle_clips = CycleClips(videos, cycle.positions, css.num_frames, css.period, css.template, css.chunk, css.offset)
     batches = Batches(
         {
             "labelled": Stream(TracedFrames(videos, train.positions, order), config.train.batch_size),
@@ -41,6 +40,9 @@ def build(config) -> Stage:
         config.seed,
     )
     start_step = css.start_epoch * batches.steps_per_epoch
+
+    def cyclic_loss(features, template_start):
+        return losses.cyclic_loss(features, template_start, css.template, css.chunk, css.offset, css.temperature)
 
     def loss(params, stats, constants, batch, step, key):
         del constants
@@ -56,11 +58,8 @@ def build(config) -> Stage:
         masks = jnp.concatenate([labelled["ed_mask"], labelled["es_mask"]])
         loss_seg = jnp.sum(losses.segmentation_loss(outputs["logits"][: 2 * size], masks)) / 2
         features = jnp.sum(outputs["layer4"][2 * size :], axis=(1, 2))
-        loss_cyc = jnp.mean(
-            jax.vmap(
-                lambda e, s: losses.cyclic_loss(e, s, css.template, css.chunk, css.offset, css.temperature)
-            )(features.reshape(-1, css.num_frames, features.shape[-1]), unlabelled["template_start"])
-        )  # fmt: skip
+        features = features.reshape(-1, css.num_frames, features.shape[-1])
+        loss_cyc = jnp.mean(jax.vmap(cyclic_loss)(features, unlabelled["template_start"]))
         weight = jnp.where(step < start_step, 0.0, css.loss_weight)
         return loss_seg + weight * loss_cyc, (stats, {"loss_seg": loss_seg, "loss_cyc": loss_cyc})
 

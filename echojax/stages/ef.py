@@ -54,7 +54,10 @@ def build_regression(config, name: str, in_channels: int, masks) -> Stage:
         ),
         loss=loss,
         validate=common.make_ef_validation(
-            network, preprocessing, common.ef_clips(config, videos, val.positions, masks, train=False), config.validation
+            network,
+            preprocessing,
+            common.ef_clips(config, videos, val.positions, masks, train=False),
+            config.validation,
         ),
         criterion="mse",
         notes=(f"labelled: {train.describe()}", f"validation: {val.describe()}"),

@@ -20,7 +20,7 @@ KIND = "ef"
 def build(config) -> Stage:
     """The student starts as the teacher without its mask channel; L_dst = L_lb + w_unlb L_ulb.
 
-    The teacher is asked about unlabelled clips alone: what the original computes with it on labelled ones is never used.
+    The teacher is asked about unlabelled clips alone: what the original computes with it on labelled ones is unused.
     """
     videos = open_videos(config.data_dir)
     masks = open_masks(config.masks_dir)
@@ -30,9 +30,7 @@ def build(config) -> Stage:
     preprocessing = dataclasses.replace(teacher_preprocessing, in_channels=3)
     _check_clip(config, preprocessing)
     labelled, unlabelled = common.training_positions(videos, config.labels)
-    train, val = (
-        common.ef_cohort(videos, positions, config.labels) for positions in (labelled, videos.select("VAL"))
-    )
+    train, val = (common.ef_cohort(videos, positions, config.labels) for positions in (labelled, videos.select("VAL")))
     unlabelled_cohort = common.unlabelled_cohort(videos, unlabelled, config.labels, masks=masks)
 
     def sampled(positions, masks, train):

@@ -3,8 +3,8 @@
     runs/<stage>/checkpoints/<step>/    the newest few
     runs/<stage>/best/                  the best by the stage's criterion
 
-Each holds the state (parameters, statistics, optimiser, key) and, as JSON, everything else that is needed to go on or to
-be used elsewhere: step, best value, data iterator, network, preprocessing, config and versions. Orbax writes a
+Each holds the state (parameters, statistics, optimiser, key) and, as JSON, everything else that is needed to go on or
+to be used elsewhere: step, best value, data iterator, network, preprocessing, config and versions. Orbax writes a
 checkpoint under a temporary name and renames it, so that one is there whole or not at all.
 """
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from echojax.files import write_text
+
 
 class Log:
     """Appends metrics by step; a resumed run first forgets what was logged after the step it resumes from."""
@@ -30,9 +32,7 @@ class Log:
         if not self._path.exists():
             return
         kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        temporary.replace(self._path)
+        write_text(self._path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:

@@ -158,7 +158,7 @@ class _Run:
         return load_state(newest, fresh, self.mesh), metadata.best
 
     def _check_same_run(self, path: Path, saved: Metadata) -> None:
-        """Raises UserError when a run would be resumed as another stage or network, or with batches in another order."""
+        """Raises UserError when a run would go on as another stage or network, or with batches in another order."""
         expected = {"stage": self.stage.name, "network": self.stage.network.description, "seed": self.config.seed}
         found = {"stage": saved.stage, "network": saved.network, "seed": saved.iterator.get("seed")}
         for what, value in expected.items():
@@ -214,8 +214,8 @@ class _Run:
                 f"{stream}: {', '.join(names)}" for stream, names in self.stage.batches.names(step).items()
             )
             raise NonFiniteLoss(
-                f"the loss of step {step + 1} is {metrics['loss']}. Videos of that step: {names}. Look at them, or lower "
-                f"optimiser.learning_rate ({self.config.optimiser.learning_rate})"
+                f"the loss of step {step + 1} is {metrics['loss']}. Videos of that step: {names}. Look at them, "
+                f"or lower optimiser.learning_rate ({self.config.optimiser.learning_rate})"
             )
         if (step + 1) % self.config.train.log_steps == 0 or step + 1 == self.num_steps:
             self.log.write(step + 1, "train", metrics)

@@ -37,6 +37,4 @@ def make_optimiser(
         direction = optax.scale_by_adam(b1=momentum, b2=0.999, eps=1e-8)
     else:
         raise UserError(f"optimiser.name is {name!r}, expected 'sgd' or 'adam'")
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay), direction, optax.scale_by_learning_rate(learning_rate)
-    )
+    return optax.chain(optax.add_decayed_weights(weight_decay), direction, optax.scale_by_learning_rate(learning_rate))

@@ -131,11 +131,13 @@ def test_killed_run_goes_on(source, tmp_path):
     assert not (data_dir / "dataset_info.json").exists()
     done = shard_times(data_dir)
     (data_dir / ".echonet-val.tfrecord-00000-of-00004.1.tmp").write_bytes(b"left by a killed process")
+    (data_dir / ".index.npz.1.tmp").mkdir()
     summary = convert(source, data_dir, videos_per_shard=1)
     # The last of them may have been killed between the shard and its sidecar.
     assert len(done) - 1 <= summary.num_resumed <= len(done)
     convert(source, tmp_path / "fresh", videos_per_shard=1)
     assert read_files(data_dir) == read_files(tmp_path / "fresh")
+    assert not list(data_dir.rglob(".*.tmp"))
 
 
 @pytest.mark.parametrize("damage", ["row", "file"])

@@ -6,7 +6,7 @@ import pytest
 
 from echojax import evaluate
 from echojax.errors import UserError
-from echojax.evaluate import Interval, files
+from echojax.evaluate import Interval
 
 DICE = Interval(0.91, 0.89, 0.93, 40)
 MAE = Interval(4.1, 3.9, 4.3, 1276)
@@ -61,13 +61,3 @@ def test_a_file_of_another_form_is_an_error_that_names_it(tmp_path, text):
 def test_where_the_data_come_from_must_be_said(tmp_path):
     with pytest.raises(UserError, match=r"'clinic'.*phantom, real"):
         evaluate.update_metrics(tmp_path / "metrics.json", "css", {"dice": DICE}, data="clinic")
-
-
-def test_a_writer_that_fails_leaves_the_old_file_and_no_rest(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), files.replaced_file(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["table.csv"]
