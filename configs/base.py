@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
             "clip": {
                 "num_frames": 32,  # frames per clip
                 "period": 2,  # every how many frames of the video
+                "decimate": 1,  # the EF networks see every so many-th row and column; the papers' see all
                 "pad": 12,  # pixels; random shift in training
                 "mask_pad": -1.0,  # mask channel outside the picture: -1 is background, 0 (the original's) is undecided
                 "sampling": "uniform",  # of distillation clips: "uniform", or "annotated" (contains a traced frame)

@@ -175,8 +175,9 @@ def prepare_clips(
     crop: Int[Array, "b 2"] | None = None,
     pad: int = 12,
     mask_pad: float = BACKGROUND,
+    decimate: int = 1,
     dtype: DTypeLike = jnp.float32,
-) -> Float[Array, "b t h w channels"]:
+) -> Float[Array, "b t h2 w2 channels"]:
     """Stored clips to network input: normalised RGB, and the mask as a fourth channel where there is one.
 
     Args:
@@ -188,6 +189,7 @@ def prepare_clips(
       crop: offsets for `pad_crop`; None leaves the picture where it is.
       pad: how many pixels around the picture a crop may reach; only with `crop`.
       mask_pad: the mask channel of those pixels; 0 (as probable as not) is the original's.
+      decimate: keeps every so many-th row and column, without a filter, once all else is done.
       dtype: of the result; everything before is float32.
 
     Returns:
@@ -197,7 +199,8 @@ def prepare_clips(
 
     def show(values: Array, beyond_end: float, border: float) -> Array:
         clip = jnp.where(exists, values, beyond_end).astype(dtype)
-        return clip if crop is None else pad_crop(clip, crop, pad, border)
+        clip = clip if crop is None else pad_crop(clip, crop, pad, border)
+        return clip[:, :, ::decimate, ::decimate]
 
     picture = show(normalise(frames, mean, std), beyond_end=0.0, border=0.0)
     if masks is None:

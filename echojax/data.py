@@ -346,7 +346,9 @@ def pixel_statistics(videos: VideoSet, size: tuple[int, int], num_videos: int = 
     return mean.astype(np.float32), np.sqrt(total_squares / count - mean**2).astype(np.float32)
 
 
-def dataset_preprocessing(videos: VideoSet, num_frames: int, period: int, in_channels: int) -> Preprocessing:
+def dataset_preprocessing(
+    videos: VideoSet, num_frames: int, period: int, in_channels: int, decimate: int = 1
+) -> Preprocessing:
     """The preprocessing of a network trained on a data set: its usual size and its pixel statistics."""
     size = usual_size(videos)
     mean, std = pixel_statistics(videos, size)
@@ -358,4 +360,5 @@ def dataset_preprocessing(videos: VideoSet, num_frames: int, period: int, in_cha
         period=period,
         in_channels=in_channels,
         source="TRAIN videos of the data set",
+        decimate=decimate,
     )

@@ -38,7 +38,12 @@ def make_regress(network: Network, preprocessing: Preprocessing) -> Callable:
     @partial(jax.jit, compiler_options=compiler_options())
     def regress(params, stats, batch):
         x = clips.prepare_clips(
-            batch["clip"], batch["num_valid"], preprocessing.mean, preprocessing.std, masks=batch.get("mask")
+            batch["clip"],
+            batch["num_valid"],
+            preprocessing.mean,
+            preprocessing.std,
+            masks=batch.get("mask"),
+            decimate=preprocessing.decimate,
         )
         outputs, _ = functional.apply(network.definition, params, stats, x, train=False)
         return outputs["ef"]

@@ -16,6 +16,7 @@ class Preprocessing:
       num_frames: frames per clip; 0 for a network of single images.
       period: frames of the video per frame of the clip.
       in_channels: 3 (RGB) or 4 (RGB and mask).
+      decimate: every how many-th row and column of a clip the network sees; 1 is all of them.
       source: where mean and std came from, in words.
     """
 
@@ -26,6 +27,7 @@ class Preprocessing:
     period: int
     in_channels: int
     source: str
+    decimate: int = 1
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)

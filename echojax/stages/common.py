@@ -98,7 +98,7 @@ def initial_network(description: dict, config, pretrained: str, initial_ef: floa
             "or --config.init_from=random to start from random weights"
         )
     if config.init_from == "random":
-        return build_network(description, config.seed, initial_ef)
+        return _random_network(description, config, initial_ef)
     source, _ = load_network(config.init_from, "any stage, or --config.init_from=random")
     differing = {
         key: (source.description.get(key), value)
@@ -108,15 +108,25 @@ def initial_network(description: dict, config, pretrained: str, initial_ef: floa
     if differing:
         found = ", ".join(f"{key} {theirs}, expected {ours}" for key, (theirs, ours) in differing.items())
         raise UserError(f"{config.init_from} holds another network: {found}")
-    fresh = build_network(description, config.seed, initial_ef)
     channels = source.description["in_channels"], description["in_channels"]
     if channels == (3, 4):
-        rng = np.random.default_rng([config.seed, 4])
-        params = widen_stem(source.params, rng, config.network.fourth_channel_init)
-        return fresh._replace(params=params, stats=source.stats)
+        return _widen(source, description, config)
     if channels[0] != channels[1]:
         raise UserError(f"{config.init_from} holds a network of {channels[0]} input channels, expected {channels[1]}")
-    return fresh._replace(params=source.params, stats=source.stats)
+    return build_network(description)._replace(params=source.params, stats=source.stats)
+
+
+def _random_network(description: dict, config, initial_ef: float) -> Network:
+    if description["in_channels"] != 4:
+        return build_network(description, config.seed, initial_ef)
+    return _widen(build_network({**description, "in_channels": 3}, config.seed, initial_ef), description, config)
+
+
+def _widen(source: Network, description: dict, config) -> Network:
+    """A network of four channels from one of three, the new one drawn as `network.fourth_channel_init` says."""
+    rng = np.random.default_rng([config.seed, 4])
+    params = widen_stem(source.params, rng, config.network.fourth_channel_init)
+    return build_network(description)._replace(params=params, stats=source.stats)
 
 
 # --- How a network is validated ---------------------------------------------------------------------------------------
@@ -225,5 +235,6 @@ def prepare(batch: dict, preprocessing: Preprocessing, clip, dtype=np.float32):
         crop=batch.get("crop"),
         pad=clip.pad,
         mask_pad=clip.mask_pad,
+        decimate=preprocessing.decimate,
         dtype=dtype,
     )

@@ -30,7 +30,7 @@ def build_regression(config, name: str, in_channels: int, masks) -> Stage:
     network = common.initial_network(
         describe_video(config.network, in_channels), config, PRETRAINED, config.network.initial_ef
     )
-    preprocessing = dataset_preprocessing(videos, clip.num_frames, clip.period, in_channels)
+    preprocessing = dataset_preprocessing(videos, clip.num_frames, clip.period, in_channels, clip.decimate)
 
     def loss(params, stats, constants, batch, step, key):
         del constants, step, key

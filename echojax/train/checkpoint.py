@@ -15,11 +15,11 @@ from typing import Any
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 
 from echojax.errors import UserError
 from echojax.preprocessing import Preprocessing
-from echojax.train.mesh import replicated
+from echojax.train.mesh import make_mesh, replicated
 from echojax.train.state import TrainState
 
 PyTree = Any
@@ -128,8 +128,8 @@ def load_state(path: Path, like: TrainState, mesh: Mesh) -> TrainState:
 
 
 def load_weights(path: Path, params: PyTree, stats: PyTree) -> tuple[PyTree, PyTree]:
-    """Reads parameters and statistics alone, in the structure and shapes given, onto this process's first device."""
-    sharding = SingleDeviceSharding(jax.local_devices()[0])
+    """Reads parameters and statistics alone, in the structure and shapes given, onto every device."""
+    sharding = replicated(make_mesh())
     weights = {"params": params, "stats": stats}
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), weights)
     restored = ocp.load_checkpointables(path, {"weights": abstract})["weights"]

@@ -1,9 +1,12 @@
 """A run that is killed at any moment ends with the bits of an undisturbed one (spec of CSS, invariant 21)."""
 
+import json
 import pathlib
 import random
 import time
+import warnings
 
+import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
@@ -121,8 +124,6 @@ def newest_step(workdir: pathlib.Path) -> int:
 
 
 def log_entries(workdir: pathlib.Path) -> list[dict]:
-    import json
-
     return [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
 
 
@@ -135,9 +136,10 @@ def losses(workdir: pathlib.Path) -> list[float]:
 
 
 def arrays_of(checkpoint: pathlib.Path) -> list[np.ndarray]:
-    import jax
-
-    loaded = {name: ocp.load(checkpoint, checkpointable_name=name) for name in ("weights", "training")}
+    with warnings.catch_warnings():
+        # Orbax warns that it restores without being told where to; here everything is on one CPU.
+        warnings.simplefilter("ignore")
+        loaded = {name: ocp.load(checkpoint, checkpointable_name=name) for name in ("weights", "training")}
     return [np.asarray(leaf) for leaf in jax.tree.leaves(loaded)]
 
 
