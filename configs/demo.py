@@ -16,11 +16,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.stage = "demo"
     config.data_dir = "data/demo"
-    config.phantoms.num_videos = 250
-    config.phantoms.num_frames = (80, 90)
-    config.phantoms.splits = (0.68, 0.1, 0.22)
-    config.labels.num_labelled = 128
-    config.labels.num_unlabelled = 42
+    config.phantoms.num_videos = 460
+    config.phantoms.num_frames = (48, 48)
+    config.phantoms.splits = (0.8, 0.05, 0.15)
+    config.labels.num_labelled = 288
+    config.labels.num_unlabelled = 80
     config.stages = ConfigDict(
         {
             "supervised": shrink_segmentation(seg.get_config(), config),
@@ -34,27 +34,30 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def shrink_segmentation(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """A segmentation stage with a sixteenth of the channels, and a shorter unlabelled clip over the same time."""
+    """A segmentation stage with a sixteenth of the channels and a shorter unlabelled clip."""
     _share(stage, config)
     stage.network.width = 4
-    stage.css.num_frames = 24
-    stage.css.template = 9
+    stage.css.num_frames = 16
+    stage.css.period = 2
+    stage.css.template = 7
     stage.optimiser.learning_rate = 3e-3
-    stage.train.num_epochs = 24
+    stage.train.num_epochs = 14
+    stage.train.checkpoint_epochs = stage.validation.every_epochs = 7
     return stage
 
 
 def shrink_video(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """An EF stage with an eighth of the channels, and clips of half as many frames over the same time."""
+    """An EF stage with an eighth of the channels, on clips of 8 frames over a second and every second row and column."""
     _share(stage, config)
     stage.network.width = 8
-    stage.clip.num_frames = 16
-    stage.clip.period = 4
-    stage.optimiser.learning_rate = 3e-3
-    stage.train.num_epochs = 12
+    stage.clip.num_frames = 8
+    stage.clip.period = 6
+    stage.clip.decimate = 2
+    stage.optimiser.learning_rate = 5e-3
+    stage.train.num_epochs = 16
+    stage.train.checkpoint_epochs = stage.validation.every_epochs = 8
     stage.kd.unlabelled_batch_size = 2
     stage.validation.num_passes = 1
-    stage.evaluation.clip_stride = 4
     stage.evaluation.one_clip_seeds = (0,)
     return stage
 
@@ -68,8 +71,6 @@ def _share(stage: ConfigDict, config: ConfigDict) -> None:
     stage.init_from = "random"
     stage.optimiser.name = "adam"
     stage.optimiser.schedule = "cosine"
-    stage.train.batch_size = 4
-    stage.train.checkpoint_epochs = 12
-    stage.validation.every_epochs = 12
+    stage.train.batch_size = 8
     stage.evaluation.splits = ("TEST",)
     stage.infer.splits = ("TRAIN", "VAL", "TEST")

@@ -84,7 +84,7 @@ def write_page(workdir: Path, kind: str, metrics, chain: dict[str, run.Evaluated
     ]
     page.write_page(
         workdir / "index.html",
-        title="From labels of an eighth of the videos to a student network",
+        title="From phantoms to a student network",
         summary=(
             "Cyclic self-supervised segmentation, a teacher that sees video and mask, and a student distilled from it, "
             "each trained from random weights with few channels in a minute or two, beside the same networks trained "
