@@ -71,6 +71,12 @@ class Run:
         batch_size = self.config.evaluation.batch_size
         return inference.segment_frames(self.segment, self.network.params, self.network.stats, frames, batch_size)
 
+    def predict_ef(self, source: Clips, starts: list[np.ndarray], label: str) -> list[np.ndarray]:
+        """EF in percent of the clips of each video that begin at its `starts`; see `inference.predict_ef`."""
+        batch_size = self.config.evaluation.batch_size
+        weights = self.network.params, self.network.stats
+        return inference.predict_ef(self.regress, *weights, source, starts, batch_size, label)
+
     @property
     def interval(self) -> dict:
         name = self.config.evaluation.interval
@@ -185,16 +191,7 @@ def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
     one_clip = []
     for seed in _seeds(run):
         starts = inference.one_clip_starts(source, seed)
-        predicted = inference.predict_ef(
-            run.regress,
-            run.network.params,
-            run.network.stats,
-            source,
-            starts,
-            run.config.evaluation.batch_size,
-            f"{split}, one clip, seed {seed}",
-        )
-        one_clip.append(np.concatenate(predicted))
+        one_clip.append(np.concatenate(run.predict_ef(source, starts, f"{split}, one clip, seed {seed}")))
     one_clip = np.array(one_clip, np.float64).reshape(len(_seeds(run)), len(ef))
     all_clips = _all_clips(run, source, split) if run.config.evaluation.all_clips else None
     if all_clips is None and not len(one_clip):
@@ -209,15 +206,7 @@ def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
 def _all_clips(run: Run, source: Clips, split: str) -> np.ndarray:
     """Mean prediction over the starts of each video, every start weighing the same; writes `clips_<split>.csv`."""
     starts = inference.all_clip_starts(source, run.config.evaluation.clip_stride)
-    predicted = inference.predict_ef(
-        run.regress,
-        run.network.params,
-        run.network.stats,
-        source,
-        starts,
-        run.config.evaluation.batch_size,
-        f"{split}, all clips",
-    )
+    predicted = run.predict_ef(source, starts, f"{split}, all clips")
     lengths = [len(of_video) for of_video in starts]
     names = np.repeat([source.name(item) for item in range(len(source))], lengths)
     path = run.workdir / f"clips_{split.lower()}.csv"

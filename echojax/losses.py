@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from echojax.errors import UserError
+from echojax.ops.precision import at_least_float32
 
 
 def binary_cross_entropy(
@@ -28,7 +29,7 @@ def binary_cross_entropy(
 
     Elementwise, in nats. Exact for logits of any magnitude, and so is its gradient, sigmoid(z) - y.
     """
-    z = _at_least_float32(logits)
+    z = at_least_float32(logits)
     y = targets.astype(z.dtype)
     return -y * jax.nn.log_sigmoid(z) - (1 - y) * jax.nn.log_sigmoid(-z)
 
@@ -84,7 +85,7 @@ def cyclic_loss(
     Raises:
       UserError: when the template or the search region is shorter than chunk + offset.
     """
-    e = _at_least_float32(features)
+    e = at_least_float32(features)
     num_frames, num_features = e.shape
     if chunk + offset > min(template, num_frames - template):
         raise UserError(
@@ -104,7 +105,7 @@ def cyclic_loss(
 
 def squared_error(prediction: Float[Array, "b"], target: Float[Array, "b"]) -> Float[Array, "b"]:
     """Squared error of each example (CSS, L_m of the teacher and L_lb of the student); EF in percent."""
-    return jnp.square(_at_least_float32(prediction) - _at_least_float32(target))
+    return jnp.square(at_least_float32(prediction) - at_least_float32(target))
 
 
 def unlabelled_loss(student: Float[Array, "b"], teacher: Float[Array, "b"]) -> Float[Array, "b"]:
@@ -126,10 +127,6 @@ def distillation_loss(
       unlabelled_loss_weight: w_unlb; 5 in the published run.
     """
     return jnp.mean(labelled) + unlabelled_loss_weight * jnp.mean(unlabelled)
-
-
-def _at_least_float32(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _windows(x: Float[Array, "n d"], length: int) -> Float[Array, "k length d"]:
