@@ -47,7 +47,7 @@ def shrink_segmentation(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
 
 
 def shrink_video(stage: ConfigDict, config: ConfigDict) -> ConfigDict:
-    """An EF stage with an eighth of the channels, on clips of 8 frames over a second and every second row and column."""
+    """An EF stage with an eighth of the channels, on clips of 8 frames over a second, every second row and column."""
     _share(stage, config)
     stage.network.width = 8
     stage.clip.num_frames = 8
