@@ -46,6 +46,11 @@ def run(config, workdir: str | Path, mode: str) -> None:
     """
     if mode not in MODES:
         raise UserError(f"--mode is {mode!r}, expected one of {', '.join(MODES)}")
+    if jax.process_count() > 1:
+        raise UserError(
+            f"this is one of {jax.process_count()} processes; runs of several processes are not supported yet, "
+            "start one process with all its devices"
+        )
     workdir = Path(workdir or f"runs/{'smoke/' if config.smoke else ''}{config.stage}").expanduser()
     enable_compile_cache(config.compile_cache_dir)
     if config.stage in PIPELINES:
