@@ -5,6 +5,7 @@ generator. The iterator's state is therefore one number, batches do not depend o
 run that is resumed sees exactly what an undisturbed one would have seen.
 """
 
+import abc
 import collections
 import dataclasses
 import functools
@@ -58,6 +59,17 @@ def is_traced(videos: VideoSet, position: int) -> bool:
     return len({frame for frame in frames if 0 <= frame < videos.num_frames[position]}) >= 2
 
 
+def traced_masks(videos: VideoSet, position: int, order: str) -> dict[str, tuple[int, np.ndarray]]:
+    """Frame and mask (h, w) of the "ed" and the "es" tracing of a video for which `is_traced` holds."""
+    height, width = int(videos.height[position]), int(videos.width[position])
+    tracings = [tracing for tracing in videos.tracings(position) if tracing.frame < videos.num_frames[position]]
+    pair = lv.ed_es_tracings(tracings, height, width, order=order)
+    return {
+        phase: (tracing.frame, lv.mask_from_tracing(tracing.points, height, width))
+        for phase, tracing in (("ed", pair.ed), ("es", pair.es))
+    }
+
+
 def cohort(videos: VideoSet, positions: np.ndarray, keep: Mapping[str, Callable[[int], bool]]) -> Cohort:
     """Applies the conditions in order; each maps the reason for leaving a video out to the test for keeping it."""
     left_out = dict.fromkeys(keep, 0)
@@ -96,7 +108,7 @@ def ssl_positions(videos: VideoSet, num_labelled: int, num_unlabelled: int) -> t
 
 
 @dataclasses.dataclass(frozen=True)
-class ExampleSource:
+class ExampleSource(abc.ABC):
     """One example for each of the videos at `positions`."""
 
     videos: VideoSet
@@ -108,9 +120,9 @@ class ExampleSource:
     def name(self, item: int) -> str:
         return str(self.videos.name[self.positions[item]])
 
+    @abc.abstractmethod
     def example(self, item: int, rng: np.random.Generator) -> Example:
         """The example of the video at `positions[item]`; all that is random in it comes from `rng`."""
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +134,10 @@ class TracedFrames(ExampleSource):
     def example(self, item: int, rng: np.random.Generator) -> Example:
         del rng  # nothing here is random
         position = self.positions[item]
-        height, width = int(self.videos.height[position]), int(self.videos.width[position])
-        tracings = [t for t in self.videos.tracings(position) if t.frame < self.videos.num_frames[position]]
-        ed, es = lv.ed_es_tracings(tracings, height, width, order=self.ed_es_order)
         example = {}
-        for phase, tracing in (("ed", ed), ("es", es)):
-            example[phase] = self.videos.frames(position, tracing.frame, tracing.frame + 1)[0]
-            example[f"{phase}_mask"] = lv.mask_from_tracing(tracing.points, height, width)
+        for phase, (frame, mask) in traced_masks(self.videos, position, self.ed_es_order).items():
+            example[phase] = self.videos.frames(position, frame, frame + 1)[0]
+            example[f"{phase}_mask"] = mask
         return example
 
 

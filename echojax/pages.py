@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from echojax import lv
+from echojax.data import traced_masks
 from echojax.evaluation import EfResults, Run, SegmentationResults
 from echojax.report import contact_sheet, curves, overlay, page, plots, style
 
-NUM_OVERLAYS = 3
 LIMITS = (
     "Every interval is over the videos of the split: it says how much the number would change with other videos of the "
     "same kind, not with other training runs.",
@@ -80,8 +79,7 @@ def segmentation_section(run: Run, split: str, results: SegmentationResults) -> 
     figure = contact_sheet.plot_contact_sheet(cases, title)
     sheet, _ = style.save_figure(figure, run.workdir / "plots" / f"cases_{split.lower()}")
     videos = [
-        _write_overlay(run, results, int(items[0]), f"{split.lower()}_{group}")
-        for group, items in list(groups.items())[:NUM_OVERLAYS]
+        _write_overlay(run, results, int(items[0]), f"{split.lower()}_{group}") for group, items in groups.items()
     ]
     return page.Section(
         f"{run.stage}: segmentation on {split.upper()}",
@@ -130,7 +128,4 @@ def _write_overlay(run: Run, results: SegmentationResults, item: int, name: str)
 
 def _traced_masks(run: Run, position: int) -> dict[int, np.ndarray]:
     """Masks of the ED and the ES tracing by frame."""
-    size = int(run.videos.height[position]), int(run.videos.width[position])
-    tracings = [t for t in run.videos.tracings(position) if t.frame < run.videos.num_frames[position]]
-    pair = lv.ed_es_tracings(tracings, *size, order=run.config.labels.ed_es_order)
-    return {tracing.frame: lv.mask_from_tracing(tracing.points, *size) for tracing in pair}
+    return dict(traced_masks(run.videos, position, run.config.labels.ed_es_order).values())

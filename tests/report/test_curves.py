@@ -45,7 +45,8 @@ def test_each_quantity_has_a_panel_and_each_phase_its_colour(tmp_path):
 
 def test_a_curve_of_a_diverged_run_is_drawn(tmp_path):
     path = write_log(tmp_path / "log.jsonl", {"step": 1, "loss": 1.0}, {"step": 2, "loss": math.nan})
-    style.save_figure(curves.plot_curves(path, "Diverged"), tmp_path / "curves")
+    png, _ = style.save_figure(curves.plot_curves(path, "Diverged"), tmp_path / "curves")
+    assert png.stat().st_size > 10_000
 
 
 def test_unusable_logs_are_errors_that_say_where(tmp_path):
