@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
             "masks_dir": "runs/css/masks",  # masks of every frame, made by configs/css.py
             "teacher_dir": "runs/teacher",  # checkpoint of the multi-modal teacher
             "init_from": "",  # checkpoint with weights to start from, or "random"
+            "names": "",  # text file, one name a line: only these videos are inferred and evaluated; "" is all
             # Which videos carry labels.
             "labels": {
                 "subset": "ssl",  # "ssl": a labelled and an unlabelled part of TRAIN; "all": all of TRAIN is labelled
@@ -96,6 +97,7 @@ def get_config() -> ConfigDict:
                 "splits": ("TRAIN", "VAL", "TEST"),
                 "encoding": "uint8",  # uint8 round(255 p), "floor" (EchoDFKD) or "float32" logits (CSS)
                 "videos_per_shard": 64,
+                "seg_npz": False,  # also write them as EchoDFKD's files, <workdir>/seg_npz/<name>.seg.npz
                 "after_training": False,  # write masks when training ends
             },
             # Phantoms to make in data_dir when it does not exist yet: for smoke runs and the demo.
@@ -103,7 +105,9 @@ def get_config() -> ConfigDict:
                 "num_videos": 0,  # 0 makes none: data_dir must be there
                 "seed": 0,
                 "num_frames": (80, 200),  # frames per video, at least and at most
+                "variety": 1.0,  # how much hearts and pictures differ: 1 as the generator can, 0 hardly
                 "splits": (0.75, 0.125, 0.125),  # shares of TRAIN, VAL and TEST
+                "truth": False,  # also write the true masks, as a masks_dir: <data_dir>_truth
             },
             "requires": {},  # stage: config of a stage to run first where its workdir, beside this one, has no result
             "compile_cache_dir": "~/.cache/echojax/xla",  # compiled programs are kept here; "" keeps none

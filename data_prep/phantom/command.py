@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VAL", "TEST"),
         help="shares of the splits (default 0.75 0.125 0.125)",
     )
+    parser.add_argument(
+        "--variety",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="how much hearts and pictures differ, 0 to 1: less is easier to learn from few videos (default 1)",
+    )
     parser.add_argument("--shuffle", action="store_true", help="shuffle the rows of FileList.csv (by the seed)")
     parser.add_argument("--truth", action="store_true", help="also write mask, long axis and volume of every frame")
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes (default: one per core)")
@@ -43,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         split_shares=tuple(args.splits),
         shuffle=args.shuffle,
         truth=args.truth,
+        variety=args.variety,
         workers=args.workers,
         overwrite=args.overwrite,
         progress=True,

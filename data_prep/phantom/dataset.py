@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.phantom.parameters import SIZE_PX
+from data_prep.phantom.parameters import SIZE_PX, PhantomParameters
 from data_prep.phantom.render import Phantom, render
 from data_prep.phantom.sampling import EF_RANGE_PERCENT, check_request, sample_parameters
 from echojax.errors import UserError
@@ -27,7 +27,7 @@ from echojax.files import replaced_file, write_json, write_text
 from echojax.video import write_video
 
 # Changes whenever the same seed gives other pictures.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 MANIFEST = "phantoms.json"
 FILE_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
@@ -47,6 +47,7 @@ class Request:
     split_shares: tuple[float, float, float]
     shuffle: bool
     truth: bool
+    variety: float
     version: int = GENERATOR_VERSION
 
 
@@ -60,6 +61,7 @@ def write_dataset(
     split_shares: tuple[float, float, float] = (0.75, 0.125, 0.125),
     shuffle: bool = False,
     truth: bool = False,
+    variety: float = 1.0,
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -77,6 +79,7 @@ def write_dataset(
         split_shares: shares of TRAIN, VAL and TEST.
         shuffle: order of the rows in both tables, by the seed; by number otherwise.
         truth: also write the truth of every frame.
+        variety: 0..1, how much videos differ from each other; see `sampling.Draws`.
         workers: processes; None for one per core.
         overwrite: replace a data set of another request.
         progress: show a bar.
@@ -87,8 +90,8 @@ def write_dataset(
     Raises:
         UserError: a request that cannot be met, or a directory that holds another data set.
     """
-    frames = check_request(seed, 0, num_frames, ef_range_percent)
-    request = Request(num_videos, seed, frames, tuple(ef_range_percent), tuple(split_shares), shuffle, truth)
+    frames = check_request(seed, 0, num_frames, ef_range_percent, variety)
+    request = Request(num_videos, seed, frames, tuple(ef_range_percent), tuple(split_shares), shuffle, truth, variety)
     _check_dataset_request(request, workers)
     output = pathlib.Path(output)
     if _is_complete(output, request, overwrite):
@@ -160,9 +163,35 @@ def _single_threaded_children():
                 os.environ[name] = value
 
 
+def read_request(directory: pathlib.Path) -> Request:
+    """What a finished data set was made from.
+
+    Raises:
+        UserError: there is none, or it was made by another version of the generator.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise UserError(
+            f"{directory}: no {MANIFEST}, so these are no phantoms, or unfinished ones; make them with "
+            f"`python -m data_prep phantom --output={directory} --num_videos=N`"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(path.read_text()).items()}
+    if values["version"] != GENERATOR_VERSION:
+        raise UserError(
+            f"{path}: made by version {values['version']} of the generator, this is {GENERATOR_VERSION}, whose hearts "
+            "are others; make the phantoms again with --overwrite"
+        )
+    return Request(**values)
+
+
+def draw_phantom(request: Request, index: int) -> PhantomParameters:
+    """The parameters of one video of a data set."""
+    return sample_parameters(request.seed, index, request.num_frames, request.ef_range_percent, request.variety)
+
+
 def _write_video(job):
     output, request, index = job
-    phantom = render(sample_parameters(request.seed, index, request.num_frames, request.ef_range_percent))
+    phantom = render(draw_phantom(request, index))
     name = phantom.parameters.name
     write_video(output / "Videos" / f"{name}.avi", np.repeat(phantom.frames[..., None], 3, -1), phantom.parameters.fps)
     if request.truth:

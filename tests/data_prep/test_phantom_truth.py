@@ -179,3 +179,19 @@ def test_parameters_that_describe_no_heart_are_named(part, field, value, words):
     edited = dataclasses.replace(parameters, **{part: dataclasses.replace(getattr(parameters, part), **{field: value})})
     with pytest.raises(UserError, match=words):
         render(edited)
+
+
+def test_variety_shrinks_what_differs_between_videos_but_neither_ef_nor_the_start_of_the_beat():
+    full, half = ([sample_parameters(5, index, variety=share) for index in range(80)] for share in (1.0, 0.5))
+    for part, field in (("ventricle", "length_px"), ("motion", "heart_rate_bpm"), ("appearance", "gain_db")):
+        spread = [np.std([getattr(getattr(each, part), field) for each in group]) for group in (full, half)]
+        assert 0.35 < spread[1] / spread[0] < 0.65, (part, field, spread)
+    assert sum(each.appearance.num_shadows > 0 for each in half) < sum(each.appearance.num_shadows > 0 for each in full)
+    assert [each.motion.ef_percent for each in half] == [each.motion.ef_percent for each in full]
+    np.testing.assert_array_less(0.25, np.std([each.motion.start_phase for each in half]))
+
+
+def test_without_variety_only_ef_and_the_start_of_the_beat_differ():
+    one, two = (sample_parameters(5, index, num_frames=80, variety=0.0) for index in (0, 1))
+    assert one.appearance == two.appearance and one.sector == two.sector
+    assert one.motion.ef_percent != two.motion.ef_percent and one.motion.start_phase != two.motion.start_phase
