@@ -1,7 +1,7 @@
 """Trains, evaluates and applies echojax. Kept short, so that everything else can be imported and tested.
 
     python main.py --config=configs/demo.py                     the whole chain on phantoms, minutes on a laptop
-    python main.py --config=configs/css.py                      one stage: seg, css, ef, teacher or kd
+    python main.py --config=configs/css.py                      one stage: seg, css, ef, teacher, kd, dfkd, ...
     python main.py --config=configs/css.py:smoke                the same config shrunk to a minute, on phantoms
     python main.py --config=configs/kd.py --config.kd.unlabelled_weight=2.5
     python main.py --config=configs/kd.py --mode=evaluate --config.evaluation.splits="('TEST',)"
@@ -45,11 +45,10 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # a checkpoint's every step is not news
     try:
         parse_flags(argv)
-        run.run(_CONFIG.value, _WORKDIR.value, _MODE.value)
+        return run.run(_CONFIG.value, _WORKDIR.value, _MODE.value)
     except UserError as error:
         print(f"echojax: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "smoke": False,  # set by the variant `:smoke`; its results go below runs/smoke
-            "stage": "",  # seg, css, ef, teacher or kd: a file of echojax/stages; demo or claim: of echojax/pipelines
+            "stage": "",  # a module of echojax/stages (css, teacher, kd, dfkd, ...) or of echojax/pipelines
             "seed": 0,  # initialisation, dropout, order of videos, clip starts and crops
             # Where a stage's inputs are.
             "data_dir": "data/echonet",  # records made by `python -m data_prep`
-            "masks_dir": "runs/css/masks",  # masks of every frame, made by configs/css.py
-            "teacher_dir": "runs/teacher",  # checkpoint of the multi-modal teacher
+            "masks_dir": "runs/css/masks",  # masks of every frame, made by configs/css.py or configs/dfkd_targets.py
+            "teacher_dir": "runs/teacher",  # checkpoint of the teacher: multi-modal (kd) or segmenting (dfkd_targets)
+            "echoclip_dir": "weights/echoclip",  # EchoCLIP, from `echojax port`; where it is missing it is left out
             "init_from": "",  # checkpoint with weights to start from, or "random"
             "names": "",  # text file, one name a line: only these videos are inferred and evaluated; "" is all
             # Which videos carry labels.
@@ -58,6 +59,15 @@ def get_config() -> ConfigDict:
                 "unlabelled_weight": 5.0,  # w_unlb; the loss holds one half of it times the squared error
                 "unlabelled_batch_size": 10,  # clips per step
             },
+            "dfkd": {
+                "variant": "reference",  # the student: "reference" is the paper's, "improved" ours
+                "num_blocks": 3,  # k: blocks, halving the maps between them
+                "num_layers": 3,  # n: ConvLSTM layers per block
+                "width": 12,  # channels of the first block, doubled in each further one
+                "recipe": "soft112",  # targets and frames: soft112, soft56 or hard112 (echojax.clips.STUDENT_RECIPES)
+                "periods": (1,),  # a clip takes every so many-th frame of the video; one of these, drawn per clip
+                "dice_weight": 0.0,  # of the Dice loss beside the cross-entropy
+            },
             "optimiser": {
                 "name": "sgd",  # "sgd", or "adam" for training from random weights
                 "learning_rate": 1e-4,
@@ -71,6 +81,7 @@ def get_config() -> ConfigDict:
                 "batch_size": 20,  # labelled videos per step, over all devices
                 "num_epochs": 25,
                 "max_steps": -1,  # stop after so many steps; -1 is after num_epochs
+                "patience": 0,  # stop after so many validations without a better one; 0 never
                 "checkpoint_epochs": 1,  # epochs between checkpoints
                 "checkpoint_steps": 0,  # steps between further checkpoints within an epoch; 0 is none
                 "keep_checkpoints": 2,  # newest checkpoints kept
@@ -92,6 +103,18 @@ def get_config() -> ConfigDict:
                 "batch_size": 20,  # clips or images per forward pass
                 "interval": "percentile95",  # over videos: "percentile95", or the original's unnamed 90 %, "legacy90"
                 "data_kind": "",  # what results say of their data: "phantom" or "real"; "" reads it from the records
+                "videos": False,  # segmentation: judge whole videos, as EchoDFKD: Dice, LVEF, aFD, EchoCLIP
+                "teacher_masks_dir": "",  # a teacher's masks of these videos, for aFD and EchoCLIP; "" is none
+            },
+            # The judge that needs no label, where whole videos are judged and echoclip_dir is there.
+            "echoclip": {
+                "num_videos": -1,  # videos of each split that it sees, the first so many; 0 is none, -1 all
+                "frame_period": 1,  # it looks at every so many-th frame, up to 5 times (7 times in colour)
+                "modes": ("intended", "as_coded"),  # of the mask score: as it is meant, as the original computes it
+                "phase_sign": "open_minus_closed",  # or "closed_minus_open", which turns the phase signal over
+                "features_dir": "",  # keeps embeddings of frames, a folder per data set; "" is <workdir>/echoclip
+                "batch_size": 32,  # frames per forward pass
+                "dtype": "float32",  # of the computation: float32, or bfloat16 as its authors
             },
             "infer": {
                 "splits": ("TRAIN", "VAL", "TEST"),

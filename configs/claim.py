@@ -21,6 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.labels.num_labelled = 64
     config.labels.num_unlabelled = 448
     config.phantoms.splits = (0.8, 0.05, 0.15)
+    config.stages.student.kd.unlabelled_weight = 5.0  # the paper's
     # Eight steps an epoch with 64 labelled videos: about as many steps as the demo's.
     for name, stage in config.stages.items():
         stage.train.num_epochs = 63 if name in ("css", "supervised") else 72

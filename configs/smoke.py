@@ -46,3 +46,5 @@ def _shrink(config: ConfigDict) -> None:
     config.validation.num_passes = 1
     config.evaluation.clip_stride = 16
     config.evaluation.one_clip_seeds = (0,)
+    config.echoclip.num_videos = 1
+    config.echoclip.frame_period = 16

@@ -12,11 +12,12 @@ from echojax.errors import UserError
 # Command -> module with `add_arguments(parser)` and `run(args) -> exit code`, and what it is for.
 COMMANDS = {
     "echonet": ("data_prep.echonet", "EchoNet-Dynamic's layout (FileList.csv, VolumeTracings.csv, Videos/) to records"),
+    "synthetic": ("data_prep.synthetic", "EchoNet-Synthetic as published to records, its table repaired"),
     "phantom": (
         "data_prep.phantom.command",
         "make beating-heart phantoms with known truth, in EchoNet-Dynamic's layout",
     ),
-    "masks": ("data_prep.masks", "masks stored as .npy logits, as CSS writes them, to records; or back with --to_npy"),
+    "masks": ("data_prep.masks", "masks as CSS and EchoDFKD store them, or the truth of phantoms, to records; or back"),
     "verify": (
         "data_prep.verify",
         "say what is wrong with a source folder or with finished records, and how to mend it",

@@ -31,10 +31,9 @@ from echojax.errors import UserError
 from echojax.files import remove_leftovers, write_json
 from echojax.records import example, index, videos
 
-# What the phantom generator leaves beside its videos.
-PHANTOM_MANIFEST = "phantoms.json"
 MANIFEST_NAME = "manifest.json"
 VIDEOS_PER_SHARD = 32
+_TABLES = (source_lib.FILE_LIST, source_lib.VOLUME_TRACINGS)
 
 
 class StrictError(UserError):
@@ -75,6 +74,8 @@ class Summary:
             f"{self.num_shards} shards{resumed}, {self.num_bytes / 1e6:.1f} MB, in {self.data_dir}",
         ]
         lines += [f"  {count:6d} {outcome}: {kind}" for outcome, kind, count in problems_lib.count_kinds(self.problems)]
+        # What concerns a whole table is said here, too, in words.
+        lines += [f"{p.name}: {p.problem}: {p.action}" for p in self.problems if p.name in _TABLES]
         if self.problems:
             lines.append(f"each of them with its reason in {self.data_dir / problems_lib.REPORT_NAME}")
         return "\n".join(lines)
@@ -88,6 +89,7 @@ def convert(
     strict: bool = False,
     progress: bool = True,
     videos_per_shard: int = VIDEOS_PER_SHARD,
+    layout: source_lib.Layout = source_lib.ECHONET,
 ) -> Summary:
     """Converts a source directory into records.
 
@@ -101,6 +103,7 @@ def convert(
       strict: fail at the first input that cannot be stored whole, instead of reporting it and going on.
       progress: show a bar on stderr.
       videos_per_shard: how many rows a shard covers.
+      layout: how the source differs from EchoNet-Dynamic.
 
     Raises:
       UserError: the source has another layout, or `data_dir` holds something else.
@@ -110,10 +113,11 @@ def convert(
         raise UserError(f"--pixels is {pixels!r}, expected one of {', '.join(CHANNELS)}")
     if videos_per_shard < 1:
         raise UserError(f"--videos_per_shard is {videos_per_shard}, expected at least 1")
-    found = source_lib.read_source(pathlib.Path(source))
+    found = source_lib.read_source(pathlib.Path(source), layout)
     directory = pathlib.Path(data_dir).absolute()
     options = {
         "format": shards_lib.FORMAT,
+        "command": layout.command,
         "source": str(found.directory.absolute()),
         "pixels": pixels,
         "videos_per_shard": videos_per_shard,
@@ -178,7 +182,7 @@ def _finish(directory, found, results, options, num_resumed) -> Summary:
         problems=tuple(sorted(all_problems)),
     )
     problems_lib.write_report(directory, all_problems)
-    write_json(directory / MANIFEST_NAME, _manifest(summary, results, options))
+    write_json(directory / MANIFEST_NAME, _manifest(found.kind, summary, results, options))
     shards = {
         split: [(r.num_videos, r.num_bytes) for s, r in results if s.split == split] for split in source_lib.SPLITS
     }
@@ -204,12 +208,7 @@ def _unusual_sizes(directory: pathlib.Path) -> list[Problem]:
     return found
 
 
-def source_kind(source: pathlib.Path) -> str:
-    """What the source shows, as results will say: "phantom" where the phantom generator wrote it, else "real"."""
-    return "phantom" if (source / PHANTOM_MANIFEST).exists() else "real"
-
-
-def _manifest(summary: Summary, results, options: dict) -> dict:
+def _manifest(kind: str, summary: Summary, results, options: dict) -> dict:
     versions = {"python": platform.python_version(), "opencv": video.OPENCV_VERSION, "numpy": np.__version__}
     for package in ("echojax", "tensorflow-datasets"):
         try:
@@ -217,7 +216,7 @@ def _manifest(summary: Summary, results, options: dict) -> dict:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {
-        "kind": source_kind(pathlib.Path(options["source"])),
+        "kind": kind,
         "options": options,
         "versions": versions,
         "num_listed": summary.num_listed,
@@ -242,8 +241,8 @@ def _remove_leftovers(directory: pathlib.Path, shards: Sequence[shards_lib.Shard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command line of `python -m data_prep echonet`."""
-    parser.add_argument("--source", required=True, help="folder with FileList.csv, VolumeTracings.csv and Videos/")
+    """Declares the command line of `python -m data_prep echonet`, and of other commands in its layout."""
+    parser.add_argument("--source", required=True, help="folder with FileList.csv, Videos/ and VolumeTracings.csv")
     parser.add_argument("--data_dir", required=True, help="where the records go; run again to continue")
     parser.add_argument(
         "--pixels",
@@ -258,9 +257,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns 0, or 1 if some of the input failed."""
+    return run_conversion(args, source_lib.ECHONET)
+
+
+def run_conversion(args: argparse.Namespace, layout: source_lib.Layout) -> int:
+    """Converts as the arguments of `add_arguments` say and prints what was done; returns the exit code."""
     try:
         summary = convert(
-            args.source, args.data_dir, args.pixels, args.workers, args.strict, True, args.videos_per_shard
+            args.source, args.data_dir, args.pixels, args.workers, args.strict, True, args.videos_per_shard, layout
         )
     except StrictError as error:
         print(f"error: {error}", file=sys.stderr)

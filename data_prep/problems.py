@@ -10,6 +10,7 @@ from echojax.files import replaced_file
 REPORT_NAME = "report.csv"
 
 KEPT = "kept"
+SET_ASIDE = "set aside"
 PARTLY_KEPT = "partly kept"
 LEFT_OUT = "left out"
 
@@ -22,8 +23,8 @@ class Problem:
       name: the video's name without extension, or a file's name.
       kind: what it is in one stable word, for programs.
       problem: what was found and what was expected, for people.
-      outcome: `kept` (nothing is lost; good to know), `partly kept` (a label or tracing is not in the records) or
-        `left out` (there is no record).
+      outcome: `kept` (nothing is lost; good to know), `set aside` (there is no record, as the source itself wishes),
+        `partly kept` (a label or tracing is not in the records) or `left out` (there is no record).
       action: what was done about it, or how to mend it.
     """
 
@@ -36,7 +37,7 @@ class Problem:
     @property
     def is_failure(self) -> bool:
         """Something of the input is not in the records."""
-        return self.outcome != KEPT
+        return self.outcome in (PARTLY_KEPT, LEFT_OUT)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.problem} [{self.kind}; {self.outcome}]: {self.action}"
@@ -53,5 +54,5 @@ def write_report(directory: pathlib.Path, problems: Iterable[Problem]) -> pathli
 
 def count_kinds(problems: Sequence[Problem]) -> list[tuple[str, str, int]]:
     """Outcome, kind and number of findings, failures first."""
-    kinds = sorted({(p.outcome, p.kind) for p in problems}, key=lambda pair: (pair[0] == KEPT, pair))
+    kinds = sorted({(p.outcome, p.kind) for p in problems}, key=lambda pair: (pair[0] in (KEPT, SET_ASIDE), pair))
     return [(outcome, kind, sum((p.outcome, p.kind) == (outcome, kind) for p in problems)) for outcome, kind in kinds]

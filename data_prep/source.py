@@ -8,12 +8,13 @@ import dataclasses
 import math
 import pathlib
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from data_prep import tracings
-from data_prep.problems import KEPT, LEFT_OUT, PARTLY_KEPT, Problem
+from data_prep.problems import KEPT, LEFT_OUT, PARTLY_KEPT, SET_ASIDE, Problem
 from echojax.errors import UserError
 from echojax.records import Tracing
 
@@ -21,7 +22,31 @@ FILE_LIST = "FileList.csv"
 VOLUME_TRACINGS = "VolumeTracings.csv"
 VIDEO_FOLDER = "Videos"
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm")
+# What the phantom generator leaves beside its videos.
+PHANTOM_MANIFEST = "phantoms.json"
 SPLITS = ("TRAIN", "VAL", "TEST")
+# EchoNet-Synthetic's name for videos beyond the three splits.
+SPARE_SPLIT = "EXTRA"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a publisher's data set differs from EchoNet-Dynamic's.
+
+    Attributes:
+      command: of `python -m data_prep`, which converts it.
+      kind: what results will say of such data, "real" or "synthetic".
+      repair: mends the table of `FileList.csv` and adds what it did to the problems.
+      wrong_container_fps: a frame rate that the video files are known to claim wrongly; NaN if none is known.
+    """
+
+    command: str
+    kind: str
+    repair: Callable[[pd.DataFrame, list[Problem]], pd.DataFrame] = lambda table, problems: table
+    wrong_container_fps: float = math.nan
+
+
+ECHONET = Layout(command="echonet", kind="real")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +65,7 @@ class SourceRow:
     height: int | None
     width: int | None
     tracings: tuple[Tracing, ...]
+    wrong_container_fps: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,15 +77,17 @@ class Source:
       listed: name and split of every row of the list in file order, whether its video is usable or not.
       rows: the rows whose video file exists.
       problems: what the tables alone tell.
+      kind: what the videos show, as results will say: "phantom", "synthetic" or "real".
     """
 
     directory: pathlib.Path
     listed: list[tuple[str, str]]
     rows: list[SourceRow]
     problems: list[Problem]
+    kind: str
 
 
-def read_source(directory: pathlib.Path) -> Source:
+def read_source(directory: pathlib.Path, layout: Layout = ECHONET) -> Source:
     """Reads the tables and finds the files; opens no video.
 
     Raises:
@@ -73,6 +101,7 @@ def read_source(directory: pathlib.Path) -> Source:
         raise UserError(f"{directory}: has no folder {VIDEO_FOLDER}/; --source is the folder that holds {FILE_LIST}")
     table = read_table(directory / FILE_LIST, required=("FileName", "Split"))
     problems = []
+    table = layout.repair(table, problems)
     traced = _read_tracings(directory, problems)
     files = _find_videos(directory / VIDEO_FOLDER, problems)
     listed, rows = [], []
@@ -88,10 +117,12 @@ def read_source(directory: pathlib.Path) -> Source:
         if name not in files:
             problems.append(_missing_video(name))
             continue
-        rows.append(_read_row(number, name, split, values, files[name], traced, problems))
+        row = _read_row(number, name, split, values, files[name], traced, problems)
+        rows.append(dataclasses.replace(row, wrong_container_fps=layout.wrong_container_fps))
     _add_column_problems(table, problems)
     _add_unlisted(files.keys() - seen, traced.keys() - seen, problems)
-    return Source(directory, listed, rows, problems)
+    kind = "phantom" if (directory / PHANTOM_MANIFEST).exists() else layout.kind
+    return Source(directory, listed, rows, problems, kind)
 
 
 def stem(name: str) -> str:
@@ -171,6 +202,9 @@ def _check_identity(name: str, split: str, number: int, seen: set[str]) -> Probl
         return Problem(
             name, "name_repeated", f"{line} names it again", LEFT_OUT, "the first row counts; remove the other"
         )
+    if split == SPARE_SPLIT:
+        text = f"{line} has Split {SPARE_SPLIT}: it is in none of the three"
+        return Problem(name, "split_extra", text, SET_ASIDE, f"not converted; set its Split to {SPLITS[0]} to use it")
     if split not in SPLITS:
         text = f"{line} has Split {split!r}, expected {', '.join(SPLITS)}"
         return Problem(name, "split_unknown", text, LEFT_OUT, "the row is ignored; set its Split")

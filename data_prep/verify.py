@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_prep import echonet, problems, shards, source
+from data_prep import echonet, problems, shards, source, synthetic
 from echojax import records
 from echojax.errors import UserError
 from echojax.records import example, index, masks, tfrecord, videos
@@ -57,7 +57,7 @@ class _Kind:
 
 def verify_source(directory: pathlib.Path, workers: int | None = None) -> list[problems.Problem]:
     """Reads the tables and decodes every video of a source folder; returns what a conversion would report."""
-    found = source.read_source(directory)
+    found = source.read_source(directory, synthetic.find_layout(directory))
     planned = shards.plan_shards(directory, found.rows, "rgb", echonet.VIDEOS_PER_SHARD)
     result = list(found.problems)
     with tqdm.tqdm(total=len(found.rows), unit="video", desc="decoding") as bar:
@@ -176,7 +176,7 @@ def _find_kind(directory: pathlib.Path) -> _Kind:
     remake = "convert again with the same command: sound shards are kept"
     if manifest.is_file():
         options = json.loads(manifest.read_text())["options"]
-        command = f"python -m data_prep echonet --source={options['source']} --data_dir={directory}"
+        command = f"python -m data_prep {options['command']} --source={options['source']} --data_dir={directory}"
         remake = f"remove the damaged shards, then `{command} --pixels={options['pixels']}`: the others are kept"
     channels = videos.read_channels(directory) if (directory / "features.json").is_file() else 3
     return _Kind(shards.DATASET, example.video_codec(channels), remake)

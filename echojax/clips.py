@@ -3,7 +3,7 @@
 Host side, numpy: which starts a clip of `length` frames, `period` frames apart, may have; how they are drawn; which
 stored frames they need; how videos are split for semi-supervision. `rng` is a numpy `Generator`.
 
-Device side, jax: stored grey levels to network input (`prepare_clips`), jit-able, batch first.
+Device side, jax: stored grey levels to network input (`prepare_clips`, `prepare_student`), jit-able, batch first.
 
 A video of fewer than length * period frames counts as that long: the frames it lacks come after its end and are the
 mean colour in the picture (0 after normalisation) and background in the mask channel (-1).
@@ -37,6 +37,26 @@ class ClipSlice(NamedTuple):
     num_valid: int
 
 
+class StudentRecipe(NamedTuple):
+    """What EchoDFKD's student is shown of a clip and its target.
+
+    Attributes:
+      decimate: every how many-th row and column of frames and targets, without a filter.
+      hard: targets are 0 or 1 (the teacher's p >= 1/2) instead of its probabilities.
+    """
+
+    decimate: int
+    hard: bool
+
+
+STUDENT_RECIPES = {
+    "soft112": StudentRecipe(decimate=1, hard=False),
+    "soft56": StudentRecipe(decimate=2, hard=False),
+    "hard112": StudentRecipe(decimate=1, hard=True),
+}
+"""`soft56` is what the original's published script trains with, `hard112` what it had when the paper was written."""
+
+
 class SslSplit(NamedTuple):
     """Rows of a list of training videos, in the order drawn; rows in neither stay unused."""
 
@@ -59,18 +79,8 @@ def annotated_starts(frame: int, num_frames: int, length: int, period: int) -> n
 
     A frame beyond the end of the video has no such clip; then every start is returned.
     """
-    return cycle_starts((frame, frame), num_frames, length, period)
-
-
-def cycle_starts(frames: Sequence[int], num_frames: int, length: int, period: int) -> np.ndarray:
-    """Starts of the clips that span two traced frames and have the later one among their frames, ascending.
-
-    As in the original, a clip may begin up to period - 1 frames after the earlier one. Where ED and ES lie too far
-    apart for any clip, the original stops; here every start is returned.
-    """
-    early, late = min(frames), max(frames)
-    first = max(late % period, late - (length - 1) * period)
-    stop = min(num_starts(num_frames, length, period), early + period)
+    first = max(frame % period, frame - (length - 1) * period)
+    stop = min(num_starts(num_frames, length, period), frame + 1)
     starts = np.arange(first, stop, period)
     return starts if len(starts) else all_starts(num_frames, length, period)
 
@@ -83,6 +93,17 @@ def uniform_start(rng: np.random.Generator, num_frames: int, length: int, period
 def annotated_start(rng: np.random.Generator, frame: int, num_frames: int, length: int, period: int) -> int:
     """One of `annotated_starts`, all equally likely."""
     return int(rng.choice(annotated_starts(frame, num_frames, length, period)))
+
+
+def centre_start(num_frames: int, length: int, period: int) -> int:
+    """The start of the clip in the middle of the video; of two such clips the earlier."""
+    return (num_starts(num_frames, length, period) - 1) // 2
+
+
+def draw_period(rng: np.random.Generator, num_frames: int, length: int, periods: Sequence[int]) -> int:
+    """One of the periods with which the clip fits into the video, all equally likely; the shortest if none fits."""
+    fitting = [period for period in periods if length * period <= num_frames] or [min(periods)]
+    return int(fitting[rng.integers(len(fitting))])
 
 
 def template_start(rng: np.random.Generator, template: int = 15, chunk: int = 3, offset: int = 2) -> int:
@@ -207,3 +228,50 @@ def prepare_clips(
         return picture
     channel = show(mask_channel(masks)[..., None], beyond_end=BACKGROUND, border=mask_pad)
     return jnp.concatenate([picture, channel], axis=-1)
+
+
+def to_gray(frames: UInt8[ArrayLike, "*b c"]) -> UInt8[ArrayLike, "*b"]:
+    """Grey levels of RGB pixels, bit for bit OpenCV's RGB2GRAY; one channel is only squeezed. Numpy or jax arrays.
+
+    The sum 0.299 R + 0.587 G + 0.114 B in fixed point with 15 bits, rounded; R = G = B leaves the level as it is.
+    """
+    if frames.shape[-1] == 1:
+        return frames[..., 0]
+    red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))
+    return ((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15).astype(np.uint8)
+
+
+def target_probabilities(
+    masks: UInt8[Array, "*shape"] | Float[Array, "*shape"], hard: bool = False
+) -> Float[Array, "*shape"]:
+    """Stored masks to what a student is to predict: the teacher's probabilities p, or with `hard` 1 where p >= 1/2.
+
+    p is m / 255 of a stored uint8 mask, the sigmoid of a float logit. A mask m = round(255 p) has m >= 128 where
+    p >= 1/2, exactly; of one rounded down only p >= 128 / 255 can be told.
+    """
+    if masks.dtype == jnp.uint8:
+        return jnp.where(masks >= 128, 1.0, 0.0) if hard else masks.astype(jnp.float32) / 255
+    logits = masks.astype(jnp.float32)
+    return jnp.where(logits >= 0, 1.0, 0.0) if hard else jax.nn.sigmoid(logits)
+
+
+def prepare_student(
+    frames: UInt8[Array, "b t h w"],
+    targets: UInt8[Array, "b t h w"] | Float[Array, "b t h w"],
+    recipe: StudentRecipe,
+) -> tuple[Float[Array, "b t h2 w2 1"], Float[Array, "b t h2 w2"]]:
+    """Stored clips and masks to EchoDFKD's student: grey levels 0 to 255, not scaled, and targets in [0, 1]."""
+    step = recipe.decimate
+    frames, targets = frames[..., ::step, ::step], targets[..., ::step, ::step]
+    return frames.astype(jnp.float32)[..., None], target_probabilities(targets, recipe.hard)
+
+
+def student_recipe(name: str) -> StudentRecipe:
+    """The recipe of this name.
+
+    Raises:
+      UserError: there is none.
+    """
+    if name not in STUDENT_RECIPES:
+        raise UserError(f"student recipe {name!r} is unknown; expected one of {', '.join(STUDENT_RECIPES)}")
+    return STUDENT_RECIPES[name]

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import grain
 import numpy as np
@@ -51,6 +52,22 @@ def data_kind(videos: VideoSet) -> str:
     """What the data set shows: "phantom" or "real"; the converter writes it down."""
     manifest = videos.data_dir / "manifest.json"
     return json.loads(manifest.read_text()).get("kind", "real") if manifest.exists() else "real"
+
+
+def read_names(path: str) -> list[str]:
+    """Names of videos from a text file, one a line, with or without `.avi`.
+
+    Raises:
+      UserError: the file is not there, is no text or names nothing.
+    """
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no readable text file ({error}); expected one video's name a line") from error
+    names = [line.strip().removesuffix(".avi") for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{path}: is empty, expected one video's name a line")
+    return names
 
 
 def is_traced(videos: VideoSet, position: int) -> bool:

@@ -1,23 +1,24 @@
 """What a trained run is worth on a split: the protocols of CSS and EchoNet-Dynamic, and the files they leave.
 
-Segmentation networks are measured by Dice on traced ED and ES frames, EF networks on one random clip per video and on
-all clips of a video averaged. Metrics of TEST stand in `metrics.json` under the stage's name, those of another split
-under `<stage>_<split>`.
+Segmentation networks are measured by Dice on traced ED and ES frames (`echojax.judging` measures their masks of whole
+videos), EF networks on one random clip per video and on all clips of a video averaged. Metrics of TEST stand in
+`metrics.json` under the stage's name, those of another split under `<stage>_<split>`.
 """
 
 import dataclasses
 import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from echojax import evaluate, inference
-from echojax.data import Clips, TracedFrames
+from echojax import echoclip, evaluate, inference, streaming
+from echojax.data import Clips, Cohort, TracedFrames, traced_masks
 from echojax.errors import UserError
 from echojax.networks import Network
 from echojax.preprocessing import Preprocessing
-from echojax.records import MaskSet, MaskWriter, VideoSet
+from echojax.records import MaskSet, MaskWriter, VideoSet, encode_logits, export_seg_files, open_masks
 from echojax.stages import common
 
 _INTERVALS = {"percentile95": {"method": "percentile", "level": 0.95}, "legacy90": {"method": "legacy90", "level": 0.9}}
@@ -43,13 +44,16 @@ class Run:
     workdir: Path
     data_kind: str
 
-    def group(self, split: str) -> str:
-        return self.stage if split.upper() == "TEST" else f"{self.stage}_{split.lower()}"
+    def group(self, split: str, name: str = "") -> str:
+        """Where metrics of a split stand in `metrics.json`; the name is the stage's if not given."""
+        name = name or self.stage
+        return name if split.upper() == "TEST" else f"{name}_{split.lower()}"
 
-    def write_metrics(self, split: str, metrics: dict[str, evaluate.Interval]) -> None:
+    def write_metrics(self, split: str, metrics: dict[str, evaluate.Interval], name: str = "") -> None:
+        """Writes a group of metrics of a split; see `group`."""
         evaluate.update_metrics(
             self.workdir / "metrics.json",
-            self.group(split),
+            self.group(split, name),
             metrics,
             data=self.data_kind,
             level=self.interval["level"],
@@ -62,14 +66,68 @@ class Run:
         return inference.make_segment(self.network, self.preprocessing)
 
     @functools.cached_property
+    def streamer(self) -> streaming.Streamer | None:
+        """Shows videos to a recurrent network from their beginning; None for a network of single images."""
+        return streaming.Streamer(self.network) if self.network.description["family"] == "convlstm" else None
+
+    @functools.cached_property
+    def encoder(self) -> echoclip.Encoder | None:
+        """EchoCLIP as the config asks for it; None where its checkpoint is not there."""
+        config = self.config
+        if not Path(config.echoclip_dir).expanduser().exists():
+            return None
+        return echoclip.load_encoder(config.echoclip_dir, config.echoclip.dtype, config.echoclip.batch_size)
+
+    @functools.cached_property
     def regress(self):
         """The compiled regression; see `inference.make_regress`."""
         return inference.make_regress(self.network, self.preprocessing)
 
     def segment_frames(self, frames: np.ndarray) -> np.ndarray:
         """Logits (t, h, w) of the frames (t, h, w, c) of a video."""
+        if self.streamer:
+            return self.streamer.segment(frames)
         batch_size = self.config.evaluation.batch_size
         return inference.segment_frames(self.segment, self.network.params, self.network.stats, frames, batch_size)
+
+    def segment_at(self, position: int, frames: Sequence[int]) -> np.ndarray:
+        """Logits (n, h, w) of some frames of the video at a position."""
+        if self.streamer:
+            return self.streamer.segment_at(functools.partial(self.videos.frames, position), frames)
+        return self.segment_frames(np.stack([self.videos.frames(position, frame, frame + 1)[0] for frame in frames]))
+
+    def mask_video(self, position: int) -> np.ndarray:
+        """Masks of a whole video as they would be stored: uint8 (t, h, w), probability times 255.
+
+        Raises:
+          UserError: they are not finite.
+        """
+        if self.streamer:
+            read, num_frames = functools.partial(self.videos.frames, position), int(self.videos.num_frames[position])
+            pieces = self.streamer.stream(read, num_frames)
+        else:
+            pieces = [self.segment_frames(self.videos.frames(position))]
+        encoding = "floor" if self.config.infer.encoding == "floor" else "uint8"
+        masks = []
+        for logits in pieces:
+            if not np.isfinite(logits).all():
+                raise UserError("the network's masks are not finite")
+            masks.append(encode_logits(logits, encoding))
+        return np.concatenate(masks)
+
+    def segment_videos(self, positions: Sequence[int], progress: tqdm) -> Iterator[np.ndarray]:
+        """Logits (t, h, w) of every frame of the videos at some positions, video by video."""
+        if self.streamer:
+            return streaming.predict_masks(self.streamer, self.videos, positions, progress)
+        weights, batch_size = (self.network.params, self.network.stats), self.config.evaluation.batch_size
+        return inference.predict_masks(self.segment, *weights, self.videos, positions, batch_size, progress)
+
+    def segment_traced(self, source: TracedFrames) -> tuple[evaluate.DiceCounts, evaluate.DiceCounts]:
+        """Dice counts of every video's ED and ES frame."""
+        if self.streamer:
+            return _segment_traced_videos(self, source)
+        weights, batch_size = (self.network.params, self.network.stats), self.config.evaluation.batch_size
+        return common.segment_traced(self.segment, *weights, source, batch_size)
 
     def predict_ef(self, source: Clips, starts: list[np.ndarray], label: str) -> list[np.ndarray]:
         """EF in percent of the clips of each video that begin at its `starts`; see `inference.predict_ef`."""
@@ -115,10 +173,9 @@ class EfResults:
 def evaluate_segmentation(run: Run, split: str) -> SegmentationResults:
     """Dice on the traced frames of a split: `dice_<split>.csv` and metrics, pooled and averaged over videos."""
     cohort = common.traced_cohort(run.videos, run.videos.select(split))
-    _require(cohort, split, run.videos)
+    require(cohort, split, run.videos)
     source = TracedFrames(run.videos, cohort.positions, run.config.labels.ed_es_order)
-    batch_size = run.config.evaluation.batch_size
-    ed, es = common.segment_traced(run.segment, run.network.params, run.network.stats, source, batch_size)
+    ed, es = run.segment_traced(source)
     metrics = evaluate.summarise_dice(ed, es, **run.interval)
     run.write_metrics(split, metrics)
     names = [source.name(item) for item in range(len(source))]
@@ -131,7 +188,7 @@ def evaluate_ef(run: Run, split: str) -> EfResults:
     """EF of a split by one clip and by all clips: predictions per video and per clip, metrics, plots."""
     masks = run.masks if run.preprocessing.in_channels == 4 else None
     cohort = common.ef_cohort(run.videos, run.videos.select(split), run.config.labels, masks)
-    _require(cohort, split, run.videos)
+    require(cohort, split, run.videos)
     source = _clips(run, cohort.positions, masks)
     results = _predict_split(run, source, split)
     run.write_metrics(split, results.metrics)
@@ -145,7 +202,7 @@ def predict_split(run: Run, split: str) -> None:
     """EF of every video of a split, known or not, over all clips: the CSV files alone."""
     masks = run.masks if run.preprocessing.in_channels == 4 else None
     cohort = common.unlabelled_cohort(run.videos, run.videos.select(split), run.config.labels, masks=masks)
-    _require(cohort, split, run.videos)
+    require(cohort, split, run.videos)
     source = _clips(run, cohort.positions, masks)
     predicted = _all_clips(run, source, split)
     names = [source.name(item) for item in range(len(source))]
@@ -158,7 +215,7 @@ def infer_masks(run: Run, split: str) -> None:
     infer = run.config.infer
     videos = run.videos
     cohort = common.unlabelled_cohort(videos, videos.select(split), run.config.labels)
-    _require(cohort, split, videos)
+    require(cohort, split, videos)
     names = [str(name) for name in videos.name[cohort.positions]]
     writer = MaskWriter(
         run.workdir / "masks",
@@ -173,17 +230,21 @@ def infer_masks(run: Run, split: str) -> None:
     num_frames = sum(int(videos.num_frames[position]) for shard in positions.values() for position in shard)
     with tqdm(total=num_frames, desc=f"masks of {split}", unit="frame", mininterval=0.5) as progress:
         for shard, names in pending:
-            logits = inference.predict_masks(
-                run.segment,
-                run.network.params,
-                run.network.stats,
-                videos,
-                positions[shard],
-                run.config.evaluation.batch_size,
-                progress,
-            )
-            writer.write_shard(shard, zip(names, logits, strict=True))
+            writer.write_shard(shard, zip(names, run.segment_videos(positions[shard], progress), strict=True))
     writer.finish()
+    if infer.seg_npz:
+        export_seg_files(open_masks(writer.directory), run.workdir / "seg_npz")
+
+
+def _segment_traced_videos(run: Run, source: TracedFrames) -> tuple[evaluate.DiceCounts, evaluate.DiceCounts]:
+    """Dice counts of ED and ES by a recurrent network, which sees each video up to the later of the two."""
+    logits, masks = [], []
+    for position in tqdm(source.positions, desc="traced frames", unit="video", mininterval=0.5):
+        traced = traced_masks(source.videos, position, source.ed_es_order).values()
+        logits.append(run.segment_at(position, [frame for frame, _ in traced]))
+        masks.append(np.stack([mask for _, mask in traced]))
+    predicted, true = np.stack(logits, axis=1) > 0, np.stack(masks, axis=1)
+    return tuple(evaluate.dice_counts(predicted[phase], true[phase]) for phase in (0, 1))
 
 
 def _predict_split(run: Run, source: Clips, split: str) -> EfResults:
@@ -236,7 +297,8 @@ def _seeds(run: Run) -> tuple[int, ...]:
     return tuple(run.config.evaluation.one_clip_seeds)
 
 
-def _require(cohort: common.Cohort, split: str, videos: VideoSet) -> None:
+def require(cohort: Cohort, split: str, videos: VideoSet) -> None:
+    """Says which videos of a split take part; none is a UserError."""
     print(f"{split.upper()}: {cohort.describe()}")
     if not len(cohort):
         raise UserError(f"{videos.data_dir}: {split.upper()} has no video to evaluate ({cohort.describe()})")

@@ -8,6 +8,7 @@
 | `unlabelled_loss` | L_ulb | CSS, unlabelled part of stage 3 | squared percent of EF, halved |
 | `distillation_loss` | L_dst | CSS, stage 3 | squared percent of EF |
 | `binary_cross_entropy` | BCE | EchoDFKD, soft or hard targets | nats per pixel |
+| `soft_dice_loss` | 1 - Dice | the improved student, beside BCE | 0 to 1 per frame |
 
 Losses of single examples come back unreduced, and the stage that calls them reduces them in one place. All arithmetic
 is float32 or wider, whatever precision the network runs in.
@@ -32,6 +33,22 @@ def binary_cross_entropy(
     z = at_least_float32(logits)
     y = targets.astype(z.dtype)
     return -y * jax.nn.log_sigmoid(z) - (1 - y) * jax.nn.log_sigmoid(-z)
+
+
+def soft_dice_loss(
+    logits: Float[Array, "*b h w"], targets: Float[Array, "*b h w"] | Bool[Array, "*b h w"], smoothing_px: float = 1.0
+) -> Float[Array, "*b"]:
+    """1 - (2 sum p y + s) / (sum p + sum y + s) with p = sigmoid(z), over the pixels of each frame.
+
+    Dice with probabilities in place of masks (Sudre et al., DLMIA 2017, two classes). Unlike cross-entropy it weighs
+    a small ventricle as much as a large one. `smoothing_px` is s: it makes two empty masks a loss of 0. Soft targets
+    y have their minimum where p is 1 for y > 1/2, not where p = y: it belongs beside a cross-entropy.
+    """
+    probabilities = jax.nn.sigmoid(at_least_float32(logits))
+    y = targets.astype(probabilities.dtype)
+    common = jnp.sum(probabilities * y, axis=(-2, -1))
+    total = jnp.sum(probabilities, axis=(-2, -1)) + jnp.sum(y, axis=(-2, -1))
+    return 1 - (2 * common + smoothing_px) / (total + smoothing_px)
 
 
 def segmentation_loss(

@@ -1,12 +1,16 @@
 """Pictures, overlay videos and the page of a run."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from echojax.data import traced_masks
+from echojax import evaluate
+from echojax.data import is_traced, traced_masks
+from echojax.evaluate.dfkd import DICE, LVEF
 from echojax.evaluation import EfResults, Run, SegmentationResults
-from echojax.report import contact_sheet, curves, overlay, page, plots, style
+from echojax.judging import VideoResults, load_video
+from echojax.report import contact_sheet, curves, dfkd, dfkd_tables, overlay, page, plots, style
 
 LIMITS = (
     "Every interval is over the videos of the split: it says how much the number would change with other videos of the "
@@ -17,11 +21,12 @@ LIMITS = (
 
 def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]) -> dict[str, page.Section]:
     """Writes `index.html` of a run, with plots and overlays of every evaluated split; returns those sections."""
-    sections = {}
+    make_section = {EfResults: ef_section, SegmentationResults: segmentation_section, VideoResults: video_section}
+    sections = {split: make_section[type(of_split)](run, split, of_split) for split, of_split in results.items()}
+    metrics = {}
     for split, of_split in results.items():
-        make_section = ef_section if isinstance(of_split, EfResults) else segmentation_section
-        sections[split] = make_section(run, split, of_split)
-    metrics = {run.group(split): of_split.metrics for split, of_split in results.items()}
+        metrics |= _headline(run, split, of_split)
+    notes = [note for of_split in results.values() if isinstance(of_split, VideoResults) for note in of_split.notes]
     page.write_page(
         run.workdir / "index.html",
         title=f"{run.stage} on {run.data_kind} data",
@@ -29,7 +34,7 @@ def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]
         data=run.data_kind,
         tables=[page.metrics_table("Results", metrics)],
         sections=[*sections.values(), training_section(run.stage, run.workdir)],
-        notes=LIMITS,
+        notes=[*LIMITS, *dict.fromkeys(notes)],
         files=result_files(run.workdir),
     )
     return sections
@@ -78,22 +83,53 @@ def segmentation_section(run: Run, split: str, results: SegmentationResults) -> 
     title = f"{run.stage}, {run.data_kind} {split.upper()}"
     figure = contact_sheet.plot_contact_sheet(cases, title)
     sheet, _ = style.save_figure(figure, run.workdir / "plots" / f"cases_{split.lower()}")
-    videos = [
-        _write_overlay(run, results, int(items[0]), f"{split.lower()}_{group}") for group, items in groups.items()
-    ]
     return page.Section(
         f"{run.stage}: segmentation on {split.upper()}",
         f"{len(results.names)} videos with traced ED and ES frames.",
         figures=[page.Figure(sheet, "Best, median and worst by Dice: ED and ES, predicted and traced.", wide=True)],
-        videos=videos,
+        videos=_overlays(run, split, results),
     )
+
+
+def video_section(run: Run, split: str, results: VideoResults) -> page.Section:
+    """Tables of all metric groups, and pictures of the best, a middling and the worst video of a split."""
+
+    def load(name: str):
+        position = run.videos.position(name)
+        return load_video(run, position), run.videos.frames(position)
+
+    title = f"{run.stage}, {run.data_kind} {split.upper()}"
+    section = dfkd.evaluation_section(
+        results.scores, load, run.workdir / "plots", title=title, suffix=f"_{split.lower()}"
+    )
+    return dataclasses.replace(
+        section,
+        title=f"{run.stage}: whole videos of {split.upper()}",
+        tables=dfkd_tables.evaluation_tables(results.groups, run.interval["level"]),
+        videos=_overlays(run, split, results),
+    )
+
+
+def _headline(run: Run, split: str, results) -> dict[str, dict[str, evaluate.Interval]]:
+    """The top of the page: the stage's own metrics, or of whole videos the most telling ones of Dice and LVEF."""
+    if not isinstance(results, VideoResults):
+        return {run.group(split): results.metrics}
+    telling = {
+        DICE: (f"{split.upper()}, traced frames", ("dice", "dice_mean")),
+        LVEF: (f"{split.upper()}, LVEF by discs at the beats found", ("mae", "rmse", "pearson")),
+    }
+    return {
+        name: {metric: results.groups[group][metric] for metric in metrics}
+        for group, (name, metrics) in telling.items()
+        if group in results.groups
+    }
 
 
 def result_files(workdir: Path) -> list[tuple[Path, str]]:
     """The files of a run that are worth opening, with what they hold."""
     meanings = {
         "metrics.json": "every metric with its interval",
-        "predictions_": "EF of each video, known and predicted",
+        "predictions_": "EF of each video, known and predicted, and what else was measured of it",
         "clips_": "EF of each clip",
         "dice_": "Dice of each video",
         "config.json": "the resolved config, versions and commit",
@@ -107,23 +143,30 @@ def _case(run: Run, results: SegmentationResults, item: int) -> contact_sheet.Ca
     position = run.videos.position(results.names[item])
     traced = _traced_masks(run, position)
     frames = np.stack([run.videos.frames(position, frame, frame + 1)[0] for frame in traced])
-    logits = run.segment_frames(frames)
+    logits = run.segment_at(position, list(traced))
     caption = f"{results.names[item]}\nDice {results.dice[item]:.3f}"
     return contact_sheet.Case(caption, frames, logits > 0, np.stack(list(traced.values())))
 
 
-def _write_overlay(run: Run, results: SegmentationResults, item: int, name: str) -> page.Video:
-    position = run.videos.position(results.names[item])
-    frames = run.videos.frames(position)
-    logits = run.segment_frames(frames)
-    path = run.workdir / "plots" / f"overlay_{name}.mp4"
-    caption = f"{results.names[item]}: Dice {results.dice[item]:.3f} ({name.rsplit('_', 1)[-1]})"
-    true = _traced_masks(run, position)
-    poster = overlay.write_overlay(
-        path, frames, logits > 0, true, fps=float(run.videos.fps[position]), title=results.names[item]
-    )
-    alternative = f"Left ventricle outlined through the heart cycle of {results.names[item]}"
-    return page.Video(path, caption, poster, alternative)
+def _overlays(run: Run, split: str, results: SegmentationResults) -> list[page.Video]:
+    """A video of the best, a middling and the worst case each; of the first where none is traced."""
+    if not results.names:
+        return [_write_overlay(run, results.scores[0].name, f"{split.lower()}_first", "")]
+    return [
+        _write_overlay(
+            run, results.names[items[0]], f"{split.lower()}_{group}", f": Dice {results.dice[items[0]]:.3f} ({group})"
+        )
+        for group, items in contact_sheet.pick_cases(1 - results.dice, num_each=1).items()
+    ]
+
+
+def _write_overlay(run: Run, name: str, file_name: str, remark: str) -> page.Video:
+    position = run.videos.position(name)
+    frames, fps = run.videos.frames(position), float(run.videos.fps[position])
+    path = run.workdir / "plots" / f"overlay_{file_name}.mp4"
+    true = _traced_masks(run, position) if is_traced(run.videos, position) else None
+    poster = overlay.write_overlay(path, frames, run.segment_frames(frames) > 0, true, fps=fps, title=name)
+    return page.Video(path, f"{name}{remark}", poster, f"Left ventricle outlined through the heart cycle of {name}")
 
 
 def _traced_masks(run: Run, position: int) -> dict[int, np.ndarray]:

@@ -10,18 +10,18 @@ class Preprocessing:
     """How grey levels become network input.
 
     Attributes:
-      mean: per RGB channel, grey levels 0 to 255.
-      std: per RGB channel, grey levels.
+      mean: grey level (0 to 255) that becomes 0, per colour channel.
+      std: grey levels that become 1, per colour channel. Mean 0 and std 1 are raw grey levels.
       size: height and width in pixels.
       num_frames: frames per clip; 0 for a network of single images.
       period: frames of the video per frame of the clip.
-      in_channels: 3 (RGB) or 4 (RGB and mask).
+      in_channels: 3 (RGB), 4 (RGB and mask) or 1 (grey).
       decimate: every how many-th row and column of a clip the network sees; 1 is all of them.
       source: where mean and std came from, in words.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     size: tuple[int, int]
     num_frames: int
     period: int
@@ -42,5 +42,5 @@ class Preprocessing:
         if (height, width) != tuple(self.size):
             raise UserError(
                 f"{what}: frames are {height}x{width}, this network was trained on {self.size[0]}x{self.size[1]}; "
-                "resize the video first"
+                f"resize the video first: echojax.video.resize(frames, {self.size[0]}, {self.size[1]})"
             )

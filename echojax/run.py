@@ -1,30 +1,29 @@
 """From a config and a mode to a finished run: train, evaluate or infer one stage."""
 
 import importlib
-import importlib.metadata
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
-import echojax
-from echojax import evaluation, pages
-from echojax.data import data_kind
+from echojax import evaluation, judging, pages
+from echojax.data import data_kind, read_names, usual_size
 from echojax.errors import UserError
 from echojax.files import write_json
 from echojax.networks import build_network
 from echojax.pipelines.phantoms import ensure_phantoms
-from echojax.records import open_masks, open_videos
+from echojax.records import VideoSet, open_masks, open_videos
 from echojax.report import page
 from echojax.train import checkpoint
 from echojax.train.loop import train
+from echojax.versions import versions
 
-STAGES = ("seg", "css", "ef", "teacher", "kd")
-PIPELINES = ("demo", "claim")
+STAGES = ("seg", "css", "ef", "teacher", "kd", "dfkd_targets", "dfkd")
+PIPELINES = ("demo", "claim", "dfkd_sweep", "improvement")
 MODES = ("train", "evaluate", "infer")
-_LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy")
 
 
 class Evaluated(NamedTuple):
@@ -33,13 +32,25 @@ class Evaluated(NamedTuple):
     results: dict[str, evaluation.SegmentationResults | evaluation.EfResults]
     sections: dict[str, page.Section]
 
+    def describe_failures(self) -> list[str]:
+        """A line for each video that could not be evaluated."""
+        return [
+            f"{split}: {name} failed: {reason}"
+            for split, results in self.results.items()
+            if isinstance(results, judging.VideoResults)
+            for name, reason in results.failures.items()
+        ]
 
-def run(config, workdir: str | Path, mode: str) -> None:
+
+def run(config, workdir: str | Path, mode: str) -> int:
     """Runs a config; see `python main.py --help`.
 
     Args:
       workdir: "" is runs/<stage>, or runs/smoke/<stage> for a smoke variant.
       mode: train (and evaluate), evaluate or infer.
+
+    Returns:
+      0, or 1 where some videos could not be evaluated.
 
     Raises:
       UserError: for an unknown stage or mode and for unusable input.
@@ -53,43 +64,52 @@ def run(config, workdir: str | Path, mode: str) -> None:
         )
     workdir = Path(workdir or f"runs/{'smoke/' if config.smoke else ''}{config.stage}").expanduser()
     enable_compile_cache(config.compile_cache_dir)
+    evaluated = None
     if config.stage in PIPELINES:
         if mode != "train":
             raise UserError(f"--mode={mode} is for single stages; {config.stage} trains and evaluates several")
         importlib.import_module(f"echojax.pipelines.{config.stage}").run_pipeline(config, workdir)
     elif config.stage in STAGES:
-        {"train": train_stage, "evaluate": evaluate_stage, "infer": infer_stage}[mode](config, workdir)
+        evaluated = {"train": train_stage, "evaluate": evaluate_stage, "infer": infer_stage}[mode](config, workdir)
     else:
         raise UserError(f"stage is {config.stage!r}, expected one of {', '.join(STAGES + PIPELINES)}")
-    print(describe_files(workdir))
-    print("Research use only, not a medical device.")
+    failures = evaluated.describe_failures() if evaluated else []
+    print("\n".join([*failures, describe_files(workdir), "Research use only, not a medical device."]))
+    return 1 if failures else 0
 
 
 def train_stage(config, workdir: Path) -> Evaluated:
-    """Trains a stage from where it stands to its end, evaluates its best checkpoint, writes masks if asked to."""
+    """Trains a stage, writes masks if asked to, and evaluates; a stage that trains nothing applies what it is given."""
     ensure_phantoms(config.data_dir, config.phantoms)
     for name, required in config.requires.items():
         if not (workdir.parent / name / "metrics.json").exists():
             train_stage(required, workdir.parent / name)
+    if hasattr(_module(config), "build"):
+        train_network(config, workdir)
+    else:
+        write_config(config, workdir)
+    if config.infer.after_training:
+        infer_stage(config, workdir)
+    return evaluate_stage(config, workdir)
+
+
+def train_network(config, workdir: Path) -> None:
+    """Trains a stage's network from where it stands to its end."""
     stage = _module(config).build(config)
     for note in stage.notes:
         print(f"{stage.name}: {note}")
-    workdir.mkdir(parents=True, exist_ok=True)
     write_config(config, workdir)
     timing = train(stage, config, workdir, versions())
     print(f"{stage.name}: {timing.describe()}")
-    evaluated = evaluate_stage(config, workdir)
-    if config.infer.after_training:
-        infer_stage(config, workdir)
-    return evaluated
 
 
 def evaluate_stage(config, workdir: Path) -> Evaluated:
-    """Evaluates a run's best checkpoint on the config's splits and writes its page."""
+    """Evaluates a run's best checkpoint on the config's splits, where they hold videos, and writes its page."""
     run_ = open_run(config, workdir)
-    is_segmentation = _module(config).KIND == "segmentation"
-    evaluate = evaluation.evaluate_segmentation if is_segmentation else evaluation.evaluate_ef
-    results = {split: evaluate(run_, split) for split in config.evaluation.splits}
+    evaluate = evaluation.evaluate_ef
+    if _module(config).KIND == "segmentation":
+        evaluate = judging.judge_videos if config.evaluation.videos else evaluation.evaluate_segmentation
+    results = {split: evaluate(run_, split) for split in filled_splits(run_.videos, config.evaluation.splits)}
     return Evaluated(results, pages.write_run_page(run_, results))
 
 
@@ -97,17 +117,35 @@ def infer_stage(config, workdir: Path) -> None:
     """Applies a run's best checkpoint to every video of the config's splits: masks, or EF per video and clip."""
     run_ = open_run(config, workdir)
     infer = evaluation.infer_masks if _module(config).KIND == "segmentation" else evaluation.predict_split
-    for split in config.infer.splits:
+    for split in filled_splits(run_.videos, config.infer.splits):
         infer(run_, split)
+
+
+def filled_splits(videos: VideoSet, splits: Sequence[str]) -> list[str]:
+    """Those of the splits that hold videos; the others are named in passing.
+
+    Raises:
+      UserError: none does.
+    """
+    filled = [split for split in splits if len(videos.select(split))]
+    if not filled:
+        raise UserError(f"{videos.data_dir}: no video of {', '.join(splits) or 'no split at all'} is there")
+    for split in splits:
+        if split not in filled:
+            print(f"{split}: no videos")
+    return filled
 
 
 def open_run(config, workdir: Path) -> evaluation.Run:
     """A run's best checkpoint with the data it is to be tried on."""
-    path = checkpoint.find_checkpoint(workdir, f"python main.py --config=configs/{config.stage}.py")
+    path = find_weights(config, workdir)
     metadata = checkpoint.load_metadata(path)
     network = build_network(metadata.network)
     params, stats = checkpoint.load_weights(path, network.params, network.stats)
     videos = open_videos(config.data_dir)
+    if config.names:
+        videos = videos.only(read_names(config.names))
+    metadata.preprocessing.check_size(config.data_dir, *usual_size(videos))
     needs_masks = metadata.preprocessing.in_channels == 4
     return evaluation.Run(
         stage=config.stage,
@@ -122,6 +160,14 @@ def open_run(config, workdir: Path) -> evaluation.Run:
     )
 
 
+def find_weights(config, workdir: Path) -> Path:
+    """The checkpoint that a stage applies: what it trained, or what a stage that trains nothing is given."""
+    module = _module(config)
+    if hasattr(module, "build"):
+        return checkpoint.find_checkpoint(workdir, f"python main.py --config=configs/{config.stage}.py")
+    return module.find_weights(config)
+
+
 def enable_compile_cache(directory: str) -> None:
     """Keeps compiled programs between runs; an empty name keeps none."""
     if directory:
@@ -132,12 +178,6 @@ def write_config(config, workdir: Path) -> None:
     """Writes config.json: the resolved config, versions and commit."""
     content = {"config": json.loads(config.to_json_best_effort()), "versions": versions(), "commit": commit()}
     write_json(workdir / "config.json", content)
-
-
-def versions() -> dict[str, str]:
-    """Versions of echojax and of what computes its results."""
-    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"echojax": echojax.__version__, **libraries, "device": jax.devices()[0].device_kind}
 
 
 def commit() -> str:
@@ -164,4 +204,5 @@ def describe_files(workdir: Path) -> str:
 
 
 def _module(config):
+    """A stage's module: its `KIND`, and `build(config)`, or `find_weights(config)` where nothing is trained."""
     return importlib.import_module(f"echojax.stages.{config.stage}")

@@ -11,6 +11,7 @@ others differ from it by up to three grey levels, so the backend is fixed and ne
 import os
 import pathlib
 import struct
+from typing import NamedTuple
 
 # FFmpeg reports every damaged packet on stderr by itself; what is wrong is said once, in the VideoError.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -25,6 +26,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 OPENCV_VERSION = cv2.__version__
 
+_INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+
 # Containers other than AVI may only estimate their number of frames, from the duration.
 _COUNT_TOLERANCE_FRAMES = 2
 
@@ -34,7 +37,7 @@ class VideoError(UserError):
 
     Attributes:
       path: the file.
-      reason: `missing`, `empty`, `unreadable`, `truncated` or `unwritable`.
+      reason: `missing`, `empty`, `unreadable`, `truncated`, `too_large` or `unwritable`.
     """
 
     def __init__(self, path: os.PathLike | str, reason: str, text: str):
@@ -45,6 +48,14 @@ class VideoError(UserError):
     def __reduce__(self):
         # The default would call the constructor with the joined text alone.
         return type(self), (self.path, self.reason, str(self).removeprefix(f"{self.path}: "))
+
+
+class TimedVideo(NamedTuple):
+    """Decoded frames, uint8 `(t, h, w, 3)`, RGB; when the container shows each, in seconds; its frames per second."""
+
+    frames: np.ndarray
+    frame_times_s: np.ndarray
+    fps: float
 
 
 def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
@@ -60,6 +71,16 @@ def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
     Raises:
       VideoError: the file is missing, empty, not a video, or holds fewer frames than it declares.
     """
+    frames, _, fps = read_timed_video(path)
+    return frames, fps
+
+
+def read_timed_video(path: os.PathLike | str, max_bytes: int | None = None) -> TimedVideo:
+    """Reads every frame and its time; refuses, before or while decoding, what would take more than `max_bytes`.
+
+    Raises:
+      VideoError: as `read_video`, or the frames take more than `max_bytes` bytes.
+    """
     path = pathlib.Path(path)
     _check_file(path)
     # One decoder thread: for small frames more threads cost time, and data preparation runs one process per core.
@@ -69,7 +90,7 @@ def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
             raise VideoError(path, "unreadable", "is not a video that FFmpeg can open; fetch or export it again")
         declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = float(capture.get(cv2.CAP_PROP_FPS))
-        frames = _decode(capture)
+        frames, times_s = _decode(path, capture, declared, max_bytes)
     except cv2.error as error:
         raise VideoError(path, "unreadable", f"OpenCV cannot decode it ({error}); fetch or export it again") from error
     finally:
@@ -81,7 +102,9 @@ def read_video(path: os.PathLike | str) -> tuple[np.ndarray, float]:
         raise VideoError(
             path, "truncated", f"ends early: {len(frames)} of {declared} declared frames can be decoded; fetch it again"
         )
-    return np.stack(frames), fps
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise VideoError(path, "unreadable", "the size of its pictures changes on the way; export it again")
+    return TimedVideo(np.stack(frames), np.array(times_s), fps)
 
 
 def to_gray(frames: np.ndarray) -> np.ndarray:
@@ -95,6 +118,45 @@ def to_gray(frames: np.ndarray) -> np.ndarray:
       chroma and coloured marks make the channels differ, by 2 levels in the median; that difference is lost.
     """
     return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])[..., None]
+
+
+def ybr_to_rgb(frames: np.ndarray) -> np.ndarray:
+    """Converts luminance and two colour differences of full range (JPEG's; DICOM's YBR_FULL) to RGB.
+
+    Args:
+      frames: uint8 `(t, h, w, 3)`.
+
+    Returns:
+      uint8 `(t, h, w, 3)`.
+    """
+    converted = np.empty_like(frames)
+    for frame, result in zip(frames, converted, strict=True):
+        # OpenCV has red before blue.
+        cv2.cvtColor(np.ascontiguousarray(frame[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB, dst=result)
+    return converted
+
+
+def resize(frames: np.ndarray, height: int, width: int, method: str = "area") -> np.ndarray:
+    """Scales every frame as OpenCV does.
+
+    Args:
+      frames: uint8 `(t, h, w, c)`.
+      height, width: pixels of the result.
+      method: "area" (means over pixels, for shrinking), "linear" or "cubic".
+
+    Returns:
+      uint8 `(t, height, width, c)`.
+
+    Raises:
+      ValueError: another method.
+    """
+    if method not in _INTERPOLATIONS:
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(_INTERPOLATIONS)}")
+    resized = np.empty((len(frames), height, width, frames.shape[-1]), np.uint8)
+    for frame, result in zip(frames, resized, strict=True):
+        # OpenCV drops the axis of a single channel.
+        result[...] = cv2.resize(frame, (width, height), interpolation=_INTERPOLATIONS[method]).reshape(result.shape)
+    return resized
 
 
 def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: str = "MJPG") -> None:
@@ -136,13 +198,22 @@ def _check_file(path: pathlib.Path) -> None:
         raise VideoError(path, "empty", "the file has 0 bytes; fetch it again")
 
 
-def _decode(capture: cv2.VideoCapture) -> list[np.ndarray]:
-    frames = []
-    while True:
+def _decode(
+    path: pathlib.Path, capture: cv2.VideoCapture, declared: int, max_bytes: int | None
+) -> tuple[list[np.ndarray], list[float]]:
+    width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    most = np.inf if max_bytes is None else max_bytes // max(1, 3 * width * height)
+    frames, times_s = [], []
+    # Some containers declare no number of frames, or too few: those decoded are counted, too.
+    while max(1, declared, len(frames)) <= most:
         ok, frame = capture.read()
         if not ok:
-            return frames
+            return frames, times_s
+        times_s.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    found = f"declares {declared}" if declared > most else f"holds more than {most}"
+    text = f"{found} frames of {width}x{height} pixels, of which {most} fit into the memory allowed; cut or shrink it"
+    raise VideoError(path, "too_large", text)
 
 
 def _as_rgb(frames: np.ndarray) -> np.ndarray:

@@ -1,13 +1,8 @@
 """Fixtures that several test modules share."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -28,21 +23,11 @@ def compile_cache(tmp_path_factory) -> pathlib.Path:
     return tmp_path_factory.mktemp("xla")
 
 
-def start_main(*arguments: str, cwd: pathlib.Path, num_devices: int = 1) -> subprocess.Popen:
-    """Starts `python main.py ARGUMENTS` in a directory, on CPU devices."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *arguments],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run_main(*arguments: str, cwd: pathlib.Path, num_devices: int = 1) -> subprocess.CompletedProcess:
-    """Runs `python main.py ARGUMENTS` to its end; output holds stdout and stderr."""
-    process = start_main(*arguments, cwd=cwd, num_devices=num_devices)
-    output, _ = process.communicate(timeout=400)
-    return subprocess.CompletedProcess(process.args, process.returncode, output)
+def pytest_terminal_summary(terminalreporter):
+    """The table of wrong checkpoint files and what is said of each (tests/porting/test_wrong_files.py)."""
+    properties = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
+    rows = sorted({tuple(value) for name, value in properties if name == "wrong_file"})
+    if rows:
+        terminalreporter.section("wrong files and what echojax port says of them")
+        for kind, message in rows:
+            terminalreporter.write_line(f"{kind}:  {message}")

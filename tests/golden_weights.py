@@ -24,10 +24,18 @@ def tensor_shapes(network: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in json.loads((GOLDENS / f"{network}_tensors.json").read_text())}
 
 
-def golden_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """The tensor of this name and shape."""
+def golden_tensor(name: str, shape: tuple[int, ...], seed: int = 0, clip: bool = False) -> np.ndarray:
+    """The tensor of this name and shape; `clip` for EchoCLIP's, whose embeddings and norms are drawn otherwise."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     leaf = name.rpartition(".")[2]
+    if clip and name == "logit_scale":
+        return np.float32(np.log(1 / 0.07))
+    if clip and name in ("positional_embedding", "token_embedding.weight"):
+        return (rng.standard_normal(shape) * 0.05).astype(np.float32)
+    if clip and leaf == "gamma":
+        return np.full(shape, 0.1, np.float32)
+    if clip and (name.endswith("norm.weight") or name == "ln_final.weight" or (".ln_" in name and leaf == "weight")):
+        return np.ones(shape, np.float32)
     if leaf == "num_batches_tracked":
         return np.array(100, np.int64)
     if leaf == "running_var":
@@ -40,5 +48,6 @@ def golden_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarra
 
 
 def golden_state_dict(network: str) -> dict[str, np.ndarray]:
-    """All tensors of "css_segmentation", "ef_student" or "ef_teacher"."""
-    return {name: golden_tensor(name, shape) for name, shape in tensor_shapes(network).items()}
+    """All tensors of a network whose names and shapes are in tests/goldens."""
+    is_clip = network == "echoclip"
+    return {name: golden_tensor(name, shape, clip=is_clip) for name, shape in tensor_shapes(network).items()}

@@ -37,21 +37,8 @@ def test_annotated_starts_are_those_whose_clip_has_the_frame(num_frames):
         np.testing.assert_array_equal(clips.annotated_starts(frame, num_frames, 32, 2), expected)
 
 
-@pytest.mark.parametrize("frames", [(10, 40), (40, 10), (0, 116), (50, 50), (90, 129), (3, 61)])
-def test_cycle_starts_span_both_frames_and_have_the_later_one(frames):
-    num_frames, early, late = 180, min(frames), max(frames)
-    expected = [
-        start
-        for start in range(num_frames - 117)
-        if start < early + 3 and late in range(start, start + 120, 3)  # less than one period after the earlier frame
-    ]
-    assert expected
-    np.testing.assert_array_equal(clips.cycle_starts(frames, num_frames, 40, 3), expected)
-
-
-@pytest.mark.parametrize("frames", [(5, 150), (100, 500)])
-def test_starts_without_a_fitting_clip_are_all_starts(frames):
-    np.testing.assert_array_equal(clips.cycle_starts(frames, 300, 40, 3), np.arange(300 - 117))
+def test_a_frame_beyond_the_end_has_no_clip_of_its_own_and_gets_every_start():
+    np.testing.assert_array_equal(clips.annotated_starts(500, 300, 40, 3), np.arange(300 - 117))
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,23 @@ def test_binary_cross_entropy_gradient_is_sigmoid_minus_target():
         np.testing.assert_allclose(gradient, jax.nn.sigmoid(logits) - target, atol=1e-12)
 
 
+def test_soft_dice_loss_is_the_textbook_formula_per_frame():
+    rng = np.random.default_rng(5)
+    z, y = rng.normal(size=(2, 3, 5, 4)), rng.random((2, 3, 5, 4))
+    p = 1 / (1 + np.exp(-z))
+    expected = 1 - (2 * (p * y).sum((2, 3)) + 1) / (p.sum((2, 3)) + y.sum((2, 3)) + 1)
+    np.testing.assert_allclose(losses.soft_dice_loss(jnp.asarray(z), jnp.asarray(y)), expected, rtol=1e-12)
+
+
+def test_soft_dice_loss_of_clear_masks():
+    """0 where prediction and target agree, also on emptiness; nearly 1 where they share nothing."""
+    inside = np.zeros((2, 10, 10), bool)
+    inside[0, 2:6, 3:8] = True
+    certain = jnp.where(inside, 1e3, -1e3)
+    np.testing.assert_allclose(losses.soft_dice_loss(certain, jnp.asarray(inside)), [0, 0], atol=1e-12)
+    np.testing.assert_allclose(losses.soft_dice_loss(-certain, jnp.asarray(inside)), [1 - 1 / 101] * 2, atol=1e-12)
+
+
 def test_invariant_15_segmentation_loss_sums_pixels_and_keeps_images_apart():
     rng = np.random.default_rng(0)
     logits, masks = rng.normal(size=(3, 7, 5)), rng.random((3, 7, 5)) < 0.4

@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, run_main
+from programs import ROOT, run_main
 
 from configs import base
+from echojax import run
 
-STAGES = ("seg", "css", "ef", "teacher", "kd")
+CSS_STAGES = ("seg", "css", "ef", "teacher", "kd")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_help_teaches():
     assert "--workdir" in shown.stdout
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", run.STAGES)
 def test_every_stage_has_its_config_and_its_smoke_variant(stage):
     config = importlib.import_module(f"configs.{stage}").get_config()
     smoke = importlib.import_module(f"configs.{stage}").get_config("smoke")
@@ -49,7 +50,10 @@ def test_every_stage_has_its_config_and_its_smoke_variant(stage):
     assert (config.stage, smoke.stage) == (stage, stage)
     assert smoke.phantoms.num_videos and not config.phantoms.num_videos
     assert smoke.network.width < config.network.width == 64
-    assert config.init_from == "" and config.data_dir == "data/echonet"
+    if stage in CSS_STAGES:
+        assert config.init_from == "" and config.data_dir == "data/echonet"
+    else:
+        assert config.data_dir == "data/synthetic"
 
 
 def test_defaults_are_the_published_commands():

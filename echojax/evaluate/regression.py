@@ -68,6 +68,18 @@ def bias(prediction: Videos, target: Videos) -> Values:
     return np.mean(_errors(prediction, target), axis=-1)
 
 
+@batched
+def lower_limit(prediction: Videos, target: Videos) -> Values:
+    """Bland and Altman's lower limit of agreement, bias - 1.96 sd of prediction - target; nan for a single video."""
+    return bias(prediction, target) - AGREEMENT_SDS * _error_sd(prediction, target)
+
+
+@batched
+def upper_limit(prediction: Videos, target: Videos) -> Values:
+    """Bland and Altman's upper limit of agreement, bias + 1.96 sd of prediction - target; nan for a single video."""
+    return bias(prediction, target) + AGREEMENT_SDS * _error_sd(prediction, target)
+
+
 def limits_of_agreement(
     prediction: Float[np.ndarray, "n"], target: Float[np.ndarray, "n"], level: float = 0.95
 ) -> Agreement:
@@ -105,6 +117,13 @@ def implied_sd(rmse_percent: float, r2_value: float) -> float:
 
 def _errors(prediction: Videos, target: Videos) -> Videos:
     return np.asarray(prediction, np.float64) - np.asarray(target, np.float64)
+
+
+def _error_sd(prediction: Videos, target: Videos) -> Values:
+    errors = _errors(prediction, target)
+    if errors.shape[-1] == 1:
+        return np.full(errors.shape[:-1], np.nan)
+    return np.std(errors, axis=-1, ddof=1)
 
 
 def _is_constant(values: Videos) -> np.ndarray:

@@ -107,6 +107,22 @@ def paired_difference(
     return mean_interval(difference, level)
 
 
+def compare_seeds(
+    first: Float[np.ndarray, "seeds n"], second: Float[np.ndarray, "seeds n"], metric: str
+) -> dict[str, Interval]:
+    """Mean of `first - second` of two models that were trained once per seed and tried on the same n videos.
+
+    Returns:
+        `<metric>_by_video`, paired by video (each video's mean over seeds): what other videos would change; and
+        `<metric>_by_seed`, paired by seed (Student's t): what other training runs would.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    return {
+        f"{metric}_by_video": paired_difference(first.mean(axis=0), second.mean(axis=0)),
+        f"{metric}_by_seed": paired_difference(first.mean(axis=1), second.mean(axis=1), method="t"),
+    }
+
+
 def mean_interval(values: Float[np.ndarray, "n"], level: float = 0.95) -> Interval:
     """Mean with Student's t interval, mean ± t · sd / √n; nan ends for a single value."""
     num_values = len(values)

@@ -16,6 +16,30 @@ EF_METRICS = {
 }
 
 
+AGREEMENT_METRICS = {
+    **EF_METRICS,
+    "lower_limit": regression.lower_limit,
+    "upper_limit": regression.upper_limit,
+}
+
+
+def summarise_agreement(lvef: Float[np.ndarray, "n"], known: Float[np.ndarray, "n"], **options) -> dict[str, Interval]:
+    """MAE, RMSE, R2, Pearson's r, bias and the 95 % limits of agreement of LVEF, each with its bootstrap interval.
+
+    Args:
+        lvef, known: percent. Videos in which either is not finite are left out: `n` says how many remain.
+        options: those of `bootstrap`.
+
+    Returns:
+        {"mae", "rmse", "r2", "pearson", "bias", "lower_limit", "upper_limit"}; nan where undefined.
+    """
+    lvef, known = np.asarray(lvef, np.float64), np.asarray(known, np.float64)
+    both = np.isfinite(lvef) & np.isfinite(known)
+    if not both.any():
+        return dict.fromkeys(AGREEMENT_METRICS, Interval(np.nan, np.nan, np.nan, 0))
+    return {name: bootstrap(metric, lvef[both], known[both], **options) for name, metric in AGREEMENT_METRICS.items()}
+
+
 def summarise_ef(ef_predicted: Float[np.ndarray, "n"], ef: Float[np.ndarray, "n"], **options) -> dict[str, Interval]:
     """MAE, RMSE, R2, Pearson's r, bias and the AUC for EF < 50, 40 and 35 of n videos.
 

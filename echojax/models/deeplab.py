@@ -50,7 +50,7 @@ class AtrousPyramid(nnx.Module):
 
 
 class DeepLabV3(nnx.Module):
-    """DeepLabV3 of output stride 8 with one output channel.
+    """DeepLabV3 of output stride 8, with one output channel unless `num_outputs` says otherwise.
 
     At `width` 64 and `blocks` (3, 4, 6, 3) it is the network of CSS: 39,633,729 parameters. All widths scale with
     `width` (2048 features become 32 `width`, the head's 256 become 4 `width`). Weights are drawn by `rng` as
@@ -62,6 +62,7 @@ class DeepLabV3(nnx.Module):
         width: int = 64,
         blocks: Sequence[int] = (3, 4, 6, 3),
         in_channels: int = 3,
+        num_outputs: int = 1,
         *,
         dropout_rate: float = 0.5,
         dtype: DTypeLike = jnp.float32,
@@ -72,19 +73,21 @@ class DeepLabV3(nnx.Module):
         self.aspp = AtrousPyramid(self.backbone.num_out, head, dropout_rate, dtype=dtype, rng=rng)
         self.conv = Conv(head, head, (3, 3), 1, 1, dtype=dtype, rng=rng)
         self.bn = BatchNorm(head)
-        self.out = Conv(head, 1, (1, 1), bias=True, dtype=jnp.promote_types(dtype, jnp.float32), rng=rng)
+        self.out = Conv(head, num_outputs, (1, 1), bias=True, dtype=jnp.promote_types(dtype, jnp.float32), rng=rng)
 
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None = None, key: Array | None = None
     ) -> dict[str, Array]:
         """Returns `logits` (b, h, w) and `layer4` (b, h', w', 32 width), in float32 or wider.
 
-        `groups`: see `BatchNorm`. `key` draws the dropout of train mode.
+        Several outputs are the last axis of `logits`. `groups`: see `BatchNorm`. `key` draws the dropout of train mode.
         """
         features = self.backbone(x, train=train, groups=groups)
         y = self.aspp(features, train=train, groups=groups, key=key)
         y = jax.nn.relu(self.bn(self.conv(y), train=train, groups=groups))
-        logits = self.out(y)[..., 0]
+        logits = self.out(y)
+        logits = logits[..., 0] if logits.shape[-1] == 1 else logits
         # Half-pixel centres (PyTorch's align_corners=False).
-        logits = jax.image.resize(logits, x.shape[:-1], "bilinear", antialias=False)
+        shape = (*x.shape[:-1], *logits.shape[3:])
+        logits = jax.image.resize(logits, shape, "bilinear", antialias=False)
         return {"logits": logits, "layer4": at_least_float32(features)}

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups, max_pool
+from echojax.ops.precision import at_least_float32
 
 EXPANSION = 4
 
@@ -75,3 +76,13 @@ class DilatedResNet(nnx.Module):
             for block in layer:
                 x = block(x, train=train, groups=groups)
         return x
+
+
+class ResNetBackbone(DilatedResNet):
+    """`DilatedResNet` as a network of its own: ImageNet's weights, from which segmentation starts."""
+
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None = None, key: Array | None = None
+    ) -> dict[str, Array]:
+        """Returns `layer4` (b, h', w', 32 width) in float32 or wider. There is no dropout: `key` is not used."""
+        return {"layer4": at_least_float32(super().__call__(x, train=train, groups=groups))}

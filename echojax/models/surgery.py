@@ -1,6 +1,7 @@
-"""The papers' changes of a network's first layer: a teacher that also sees the mask, a student made from the teacher.
+"""The papers' changes of a network between two trainings: new heads on pretrained weights, a teacher that also sees the
+mask, a student made from the teacher.
 
-Both work on the flat dictionaries of `echojax.models.functional`.
+All work on the flat dictionaries of `echojax.models.functional`.
 """
 
 from typing import Literal
@@ -37,6 +38,17 @@ def student_from_teacher(params: Arrays, stats: Arrays) -> tuple[Arrays, Arrays]
     name = _stem_kernel(params)
     student = {key: jnp.array(value) for key, value in params.items()}
     return student | {name: student[name][..., :RGB, :]}, {key: jnp.array(value) for key, value in stats.items()}
+
+
+def new_head(pretrained: Arrays, fresh: Arrays, head: str) -> Arrays:
+    """Pretrained parameters with the module `head` ("fc", "out") of a freshly drawn network in place of their own."""
+    own = {name: value for name, value in pretrained.items() if not name.startswith(f"{head}.")}
+    return own | {name: value for name, value in fresh.items() if name.startswith(f"{head}.")}
+
+
+def with_backbone(fresh: Arrays, backbone: Arrays) -> Arrays:
+    """A freshly drawn DeepLabV3's arrays (parameters or statistics) with a pretrained ResNet-50 as its backbone."""
+    return fresh | {f"backbone.{name}": value for name, value in backbone.items()}
 
 
 def _stem_kernel(params: Arrays) -> str:

@@ -2,5 +2,7 @@
 
 from echojax.ops.batch_norm import batch_norm
 from echojax.ops.convolution import conv
+from echojax.ops.depthwise import depthwise_conv
+from echojax.ops.recurrence import LSTMState, conv_lstm, zero_lstm_state
 
-__all__ = ["batch_norm", "conv"]
+__all__ = ["LSTMState", "batch_norm", "conv", "conv_lstm", "depthwise_conv", "zero_lstm_state"]

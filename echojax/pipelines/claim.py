@@ -33,7 +33,8 @@ def run_pipeline(config, workdir: Path) -> None:
         by_seed.append({name: evaluated.results["TEST"] for name, evaluated in chain.items()})
     print(f"\nTEST, {kind} videos, {len(config.seeds)} seeds: mean paired difference [95 % interval]")
     for group, (first, second, metric, label) in COMPARISONS.items():
-        differences = compare([r[first] for r in by_seed], [r[second] for r in by_seed], metric)
+        runs = [_per_video([of_seed[name] for of_seed in by_seed], metric) for name in (first, second)]
+        differences = evaluate.compare_seeds(*runs, metric)
         evaluate.update_metrics(workdir / "metrics.json", group, differences, data=kind, split="TEST")
         print(f"  {label}")
         for name, of_name in differences.items():
@@ -46,21 +47,6 @@ def run_pipeline(config, workdir: Path) -> None:
         print(f"  {name:<12} mean over seeds {over_seeds.value:.4f} ({', '.join(f'{value:.4f}' for value in values)})")
 
 
-def compare(
-    first: list[SegmentationResults | EfResults], second: list[SegmentationResults | EfResults], metric: str
-) -> dict[str, evaluate.Interval]:
-    """Mean of first - second, paired by video (each video's mean over seeds) and by seed (Student's t).
-
-    Args:
-      first, second: results on the same videos, one per seed.
-      metric: "dice" of each video, or "mae": its absolute EF error in percent.
-    """
-    a, b = (np.array([_per_video(results, metric) for results in each]) for each in (first, second))
-    return {
-        f"{metric}_by_video": evaluate.paired_difference(a.mean(0), b.mean(0)),
-        f"{metric}_by_seed": evaluate.paired_difference(a.mean(1), b.mean(1), method="t"),
-    }
-
-
-def _per_video(results: SegmentationResults | EfResults, metric: str) -> np.ndarray:
-    return results.dice if metric == "dice" else np.abs(results.predicted - results.ef)
+def _per_video(runs: list[SegmentationResults | EfResults], metric: str) -> np.ndarray:
+    """(seeds, videos): "dice" of each video, or "mae", its absolute EF error in percent."""
+    return np.array([run.dice if metric == "dice" else np.abs(run.predicted - run.ef) for run in runs])

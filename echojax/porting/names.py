@@ -2,144 +2,113 @@
 
 A `Table` lists a network's PyTorch modules in PyTorch's order, each beside its path here and the tensors it holds.
 Kernels are turned from (out, in, *taps) to (*taps, in, out), linear layers alike; everything else keeps its shape.
-Only NumPy is needed: reading and writing PyTorch's files happens elsewhere.
+Only NumPy is needed: reading and writing PyTorch's files happens elsewhere, as does the recognition of a network.
 
-    table = TABLES["r2plus1d_18"]
-    params, stats, ignored = from_torch(state_dict, table, params, stats)
-    state_dict = to_torch(params, stats, table)
+    TABLE = Table(
+        network="my_network",
+        entries=(
+            Row("", "", (Leaf("logit_scale", "logit_scale"),)),              # a parameter of the network itself
+            Repeat("layer", (                                                # blocks.0, blocks.1, ... while there are
+                Row("blocks.{layer}.conv", "blocks.{layer}.conv", WEIGHTED),
+                Row("blocks.{layer}.norm", "blocks.{layer}.bn", NORM),
+            )),
+        ),
+    )
+    params, stats, ignored = from_torch(state_dict, TABLE, params, stats)
+    state_dict = to_torch(params, stats, TABLE)
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from echojax.errors import UserError
 
-# DataParallel puts this in front of every name.
-PARALLEL_PREFIX = "module."
 BATCH_COUNT = "num_batches_tracked"
 
 
 class Leaf(NamedTuple):
-    """One tensor of a module: its last name in PyTorch and here, and whether it is a running statistic."""
+    """One tensor of a module: its last name in PyTorch and here.
+
+    `is_stat` marks a running statistic, `is_kernel` a tensor (out, in, *taps) that we keep as (*taps, in, out).
+    """
 
     torch: str
     ours: str
     is_stat: bool = False
+    is_kernel: bool = False
 
 
-WEIGHTED = (Leaf("weight", "kernel"), Leaf("bias", "bias"))
+WEIGHTED = (Leaf("weight", "kernel", is_kernel=True), Leaf("bias", "bias"))
+"""A convolution (depthwise ones too) or a linear layer, with or without bias."""
+
 NORM = (
     Leaf("weight", "scale"),
     Leaf("bias", "bias"),
     Leaf("running_mean", "mean", is_stat=True),
     Leaf("running_var", "var", is_stat=True),
 )
+"""Batch norm."""
+
+LAYER_NORM = NORM[:2]
 
 
 class Row(NamedTuple):
-    """One module: its PyTorch name, its path here and its tensors. `{layer}` and `{block}` stand for numbers."""
+    """One module: its PyTorch name, its path here and its tensors. `{counter}` stands for a number of a `Repeat`."""
 
     torch: str
     ours: str
     leaves: tuple[Leaf, ...]
 
-    def at(self, layer: int, block: int) -> "Row":
-        """This row for one block of one layer."""
-        return Row(self.torch.format(layer=layer, block=block), self.ours.format(layer=layer, block=block), self.leaves)
+    def at(self, numbers: Mapping[str, int]) -> "Row":
+        """This row with its counters filled in."""
+        return Row(self.torch.format_map(numbers), self.ours.format_map(numbers), self.leaves)
+
+
+class Repeat(NamedTuple):
+    """Modules that occur once per number: `counter` runs from `start` for as long as any of them is there.
+
+    `derived` gives further numbers, for instance where PyTorch counts layers and norms through.
+    """
+
+    counter: str
+    entries: "tuple[Row | Repeat, ...]"
+    start: int = 0
+    derived: Mapping[str, Callable[[int], int]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A residual network: modules before its blocks, those of each block, those after, in PyTorch's order.
+    """A network: its modules in PyTorch's order.
 
     `ignored` maps the beginnings of names that a checkpoint may hold and this network has no place for to the reason.
     """
 
     network: str
-    before: tuple[Row, ...]
-    block: tuple[Row, ...]
-    after: tuple[Row, ...]
+    entries: tuple[Row | Repeat, ...]
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def rows(self, names: Mapping[str, Any]) -> Iterator[Row]:
-        """The rows of the modules that occur in `names` (ours), layers and blocks counted out, in PyTorch's order."""
-        for row in itertools.chain(self.before, self._blocks(names), self.after):
-            if any(f"{row.ours}.{leaf.ours}" in names for leaf in row.leaves):
+        """The rows of the modules that occur in `names` (ours), counters filled in, in PyTorch's order."""
+        yield from _expand(self.entries, names, {})
+
+
+def _expand(entries: tuple[Row | Repeat, ...], names: Mapping[str, Any], numbers: dict[str, int]) -> Iterator[Row]:
+    for entry in entries:
+        if isinstance(entry, Row):
+            row = entry.at(numbers)
+            if any(_join(row.ours, leaf.ours) in names for leaf in row.leaves):
                 yield row
-
-    def _blocks(self, names: Mapping[str, Any]) -> Iterator[Row]:
-        modules = {name.rpartition(".")[0] for name in names}
-        for layer in range(1, 5):
-            for block in itertools.count():
-                rows = [row.at(layer, block) for row in self.block]
-                if not any(row.ours in modules for row in rows):
-                    break
-                yield from rows
-
-
-def _conv_norm(torch_conv: str, torch_norm: str, ours: str) -> tuple[Row, Row]:
-    return Row(torch_conv, f"{ours}.conv", WEIGHTED), Row(torch_norm, f"{ours}.bn", NORM)
-
-
-def _bottleneck(block: str) -> tuple[Row, ...]:
-    convs = [Row(f"{block}.conv{i}", f"{block}.conv{i}", WEIGHTED) for i in (1, 2, 3)]
-    norms = [Row(f"{block}.bn{i}", f"{block}.bn{i}", NORM) for i in (1, 2, 3)]
-    shortcut = _conv_norm(f"{block}.downsample.0", f"{block}.downsample.1", f"{block}.downsample")
-    return *itertools.chain(*zip(convs, norms, strict=True)), *shortcut
-
-
-_BLOCK = "layer{layer}.{block}"
-_SHORTCUT = _conv_norm(f"{_BLOCK}.downsample.0", f"{_BLOCK}.downsample.1", f"{_BLOCK}.downsample")
-_FC = (Row("fc", "fc", WEIGHTED),)
-
-DEEPLAB = Table(
-    network="deeplabv3_resnet50",
-    before=(Row("backbone.conv1", "backbone.conv1", WEIGHTED), Row("backbone.bn1", "backbone.bn1", NORM)),
-    block=_bottleneck(f"backbone.{_BLOCK}"),
-    after=(
-        *_conv_norm("classifier.0.convs.0.0", "classifier.0.convs.0.1", "aspp.branches.0"),
-        *_conv_norm("classifier.0.convs.1.0", "classifier.0.convs.1.1", "aspp.branches.1"),
-        *_conv_norm("classifier.0.convs.2.0", "classifier.0.convs.2.1", "aspp.branches.2"),
-        *_conv_norm("classifier.0.convs.3.0", "classifier.0.convs.3.1", "aspp.branches.3"),
-        # Module 0 of this branch is the pooling.
-        *_conv_norm("classifier.0.convs.4.1", "classifier.0.convs.4.2", "aspp.pooled"),
-        *_conv_norm("classifier.0.project.0", "classifier.0.project.1", "aspp.project"),
-        Row("classifier.1", "conv", WEIGHTED),
-        Row("classifier.2", "bn", NORM),
-        Row("classifier.4", "out", WEIGHTED),
-    ),
-    ignored={"aux_classifier.": "the auxiliary head of COCO weights; CSS trains without one"},
-)
-
-R2PLUS1D = Table(
-    network="r2plus1d_18",
-    before=(*_conv_norm("stem.0", "stem.1", "stem.spatial"), *_conv_norm("stem.3", "stem.4", "stem.temporal")),
-    block=(
-        *_conv_norm(f"{_BLOCK}.conv1.0.0", f"{_BLOCK}.conv1.0.1", f"{_BLOCK}.conv1.spatial"),
-        *_conv_norm(f"{_BLOCK}.conv1.0.3", f"{_BLOCK}.conv1.1", f"{_BLOCK}.conv1.temporal"),
-        *_conv_norm(f"{_BLOCK}.conv2.0.0", f"{_BLOCK}.conv2.0.1", f"{_BLOCK}.conv2.spatial"),
-        *_conv_norm(f"{_BLOCK}.conv2.0.3", f"{_BLOCK}.conv2.1", f"{_BLOCK}.conv2.temporal"),
-        *_SHORTCUT,
-    ),
-    after=_FC,
-)
-
-MC3 = Table(
-    network="mc3_18",
-    before=_conv_norm("stem.0", "stem.1", "stem"),
-    block=(
-        *_conv_norm(f"{_BLOCK}.conv1.0", f"{_BLOCK}.conv1.1", f"{_BLOCK}.conv1"),
-        *_conv_norm(f"{_BLOCK}.conv2.0", f"{_BLOCK}.conv2.1", f"{_BLOCK}.conv2"),
-        *_SHORTCUT,
-    ),
-    after=_FC,
-)
-
-TABLES = {table.network: table for table in (DEEPLAB, R2PLUS1D, MC3, dataclasses.replace(MC3, network="r3d_18"))}
+            continue
+        for number in itertools.count(entry.start):
+            derived = {name: function(number) for name, function in entry.derived.items()}
+            rows = list(_expand(entry.entries, names, {**numbers, entry.counter: number, **derived}))
+            if not rows:
+                break
+            yield from rows
 
 
 class Ported(NamedTuple):
@@ -157,54 +126,57 @@ def from_torch(
     stats: Mapping[str, Any],
     source: str = "the state dict",
 ) -> Ported:
-    """Converts a PyTorch state dict to the network whose names and shapes `params` and `stats` give.
+    """Converts a PyTorch state dict to float32 arrays of the network whose names and shapes `params` and `stats` give.
 
     `params` and `stats` may hold anything with a shape (arrays or `jax.ShapeDtypeStruct`). Every tensor on either
-    side is accounted for: otherwise a UserError lists all that is missing, left over or of another shape. `source` is
-    the file that it names.
+    side is accounted for: otherwise a UserError lists all that is missing, left over, of another shape or not finite.
+    `source` is the file that it names.
     """
     wanted = {**params, **stats}
-    found = {name.removeprefix(PARALLEL_PREFIX): np.asarray(tensor) for name, tensor in state_dict.items()}
     ported, used, problems = Ported({}, {}, {}), set(), []
     for torch_name, name, leaf in _tensors(table, wanted):
         used.add(torch_name)
-        if torch_name not in found:
-            problems.append(f"missing: {torch_name} {_torch_shape(wanted[name], leaf)}")
-        elif found[torch_name].shape != _torch_shape(wanted[name], leaf):
-            problems.append(f"{torch_name} is {found[torch_name].shape}, expected {_torch_shape(wanted[name], leaf)}")
-        else:
-            part = ported.stats if leaf.is_stat else ported.params
-            tensor = found[torch_name].astype(np.float32)
-            part[name] = _kernel_from_torch(tensor) if leaf.ours == "kernel" else tensor
-    for torch_name in found.keys() - used:
+        problem = _check_tensor(torch_name, state_dict.get(torch_name), _torch_shape(wanted[name], leaf))
+        if problem:
+            problems.append(problem)
+            continue
+        tensor = np.asarray(state_dict[torch_name]).astype(np.float32, copy=False)
+        part = ported.stats if leaf.is_stat else ported.params
+        part[name] = _kernel_from_torch(tensor) if leaf.is_kernel else tensor
+    for torch_name in state_dict.keys() - used:
         reason = _why_ignored(torch_name, table)
         if reason:
             ported.ignored[torch_name] = reason
         else:
-            problems.append(f"not part of the network: {torch_name} {found[torch_name].shape}")
+            problems.append(f"not part of the network: {torch_name} {np.shape(state_dict[torch_name])}")
+    problems += [f"no PyTorch name for: {name}" for name in wanted.keys() - _all_ours(table, wanted)]
     if problems:
         listed = "; ".join(sorted(problems))
-        raise UserError(f"{source} does not fit {table.network}: {len(problems)} differences; {listed}")
+        differences = "1 difference" if len(problems) == 1 else f"{len(problems)} differences"
+        raise UserError(f"{source} does not fit {table.network}: {differences}; {listed}")
     return ported
 
 
 def to_torch(
-    params: Mapping[str, Any], stats: Mapping[str, Any], table: Table, num_batches: int = 0
+    params: Mapping[str, Any], stats: Mapping[str, Any], table: Table, num_batches: int | Mapping[str, int] = 0
 ) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of a network, in PyTorch's order and without `module.`.
+    """The PyTorch state dict of a network in float32, in PyTorch's order and without prefixes.
 
-    `num_batches` becomes every norm's `num_batches_tracked`, which nothing reads at a fixed momentum.
+    `num_batches` becomes every norm's `num_batches_tracked`, which nothing reads at a fixed momentum: one number, or
+    one for each of those names that are to be there.
     """
-    arrays, tensors, done = {**params, **stats}, {}, set()
+    arrays, tensors = {**params, **stats}, {}
+    nameless = arrays.keys() - _all_ours(table, arrays)
+    if nameless:
+        raise UserError(f"no PyTorch name in {table.network} for: {', '.join(sorted(nameless))}")
     for torch_name, name, leaf in _tensors(table, arrays):
         array = np.asarray(arrays[name], np.float32)
-        tensors[torch_name] = _kernel_to_torch(array) if leaf.ours == "kernel" else array
-        done.add(name)
+        tensors[torch_name] = _kernel_to_torch(array) if leaf.is_kernel else array
         if leaf == NORM[-1]:
-            module = torch_name.removesuffix(leaf.torch)
-            tensors[f"{module}{BATCH_COUNT}"] = np.array(num_batches, np.int64)
-    if arrays.keys() - done:
-        raise UserError(f"no PyTorch name in {table.network} for: {', '.join(sorted(arrays.keys() - done))}")
+            counter = torch_name.removesuffix(leaf.torch) + BATCH_COUNT
+            count = num_batches.get(counter) if isinstance(num_batches, Mapping) else num_batches
+            if count is not None:
+                tensors[counter] = np.array(count, np.int64)
     return tensors
 
 
@@ -212,8 +184,27 @@ def _tensors(table: Table, names: Mapping[str, Any]) -> Iterator[tuple[str, str,
     """PyTorch's name, our name and the leaf of every tensor of a network, in PyTorch's order."""
     for row in table.rows(names):
         for leaf in row.leaves:
-            if f"{row.ours}.{leaf.ours}" in names:
-                yield f"{row.torch}.{leaf.torch}", f"{row.ours}.{leaf.ours}", leaf
+            name = _join(row.ours, leaf.ours)
+            if name in names:
+                yield _join(row.torch, leaf.torch), name, leaf
+
+
+def _all_ours(table: Table, names: Mapping[str, Any]) -> set[str]:
+    return {name for _, name, _ in _tensors(table, names)}
+
+
+def _join(module: str, leaf: str) -> str:
+    return f"{module}.{leaf}" if module else leaf
+
+
+def _check_tensor(torch_name: str, tensor: np.ndarray | None, expected: tuple[int, ...]) -> str | None:
+    """What is wrong with a source tensor, in words."""
+    if tensor is None:
+        return f"missing: {torch_name} {expected}"
+    if np.shape(tensor) != expected:
+        return f"{torch_name} is {np.shape(tensor)}, expected {expected}"
+    num_bad = int(np.size(tensor) - np.count_nonzero(np.isfinite(tensor)))
+    return f"{torch_name} holds {num_bad} values that are not finite, of {np.size(tensor)}" if num_bad else None
 
 
 def _why_ignored(torch_name: str, table: Table) -> str | None:
@@ -223,7 +214,7 @@ def _why_ignored(torch_name: str, table: Table) -> str | None:
 
 
 def _torch_shape(array: Any, leaf: Leaf) -> tuple[int, ...]:
-    if leaf.ours != "kernel":
+    if not leaf.is_kernel:
         return tuple(array.shape)
     *taps, num_in, num_out = array.shape
     return num_out, num_in, *taps

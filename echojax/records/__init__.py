@@ -18,6 +18,7 @@ and is read through the index alone:
 """
 
 from echojax.records.masks import MaskRecord, MaskSet, MaskWriter, decode_logits, encode_logits, open_masks
+from echojax.records.seg_npz import export_seg_files, list_seg_files, read_seg_file, write_seg_file
 from echojax.records.tfrecord import DamagedShard
 from echojax.records.videos import Tracing, VideoRecord, VideoSet, build_video_index, open_videos, write_video_shard
 
@@ -32,7 +33,11 @@ __all__ = [
     "build_video_index",
     "decode_logits",
     "encode_logits",
+    "export_seg_files",
+    "list_seg_files",
     "open_masks",
     "open_videos",
+    "read_seg_file",
+    "write_seg_file",
     "write_video_shard",
 ]

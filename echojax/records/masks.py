@@ -118,6 +118,8 @@ class MaskWriter:
         Args:
           shard: its number, from `pending`.
           masks: name and float logits `(t, h, w)` of each of its videos, in the order of `pending`; taken one by one.
+            Masks that are uint8 already, probability times 255, are stored as they are, or as `decode_logits` of them
+            where the encoding is `float32`.
 
         Raises:
           UserError: a logit is not finite.
@@ -164,8 +166,10 @@ class MaskWriter:
 
     def _encode(self, name: str, logits: np.ndarray) -> np.ndarray:
         logits = np.asarray(logits)
+        if logits.ndim == 3 and logits.dtype == np.uint8 and len(logits):
+            return decode_logits(logits) if self._encoding == "float32" else logits
         if logits.ndim != 3 or logits.dtype.kind != "f" or len(logits) == 0:
-            raise ValueError(f"{name}: masks must be float logits (t, h, w), got {logits.dtype} {logits.shape}")
+            raise ValueError(f"{name}: expected float logits or uint8 (t, h, w), got {logits.dtype} {logits.shape}")
         if not np.isfinite(logits).all():
             raise UserError(f"{name}: the network's masks are not finite; its checkpoint is unusable")
         return encode_logits(logits, self._encoding)
@@ -189,8 +193,11 @@ def build_mask_index(directory: pathlib.Path, codec: example.ExampleCodec) -> No
     index.save_arrays(directory / index.INDEX_NAME, arrays)
 
 
-def open_masks(masks_dir: os.PathLike | str) -> "MaskSet":
+def open_masks(masks_dir: os.PathLike | str, made_by: str = _COMMAND) -> "MaskSet":
     """Opens the masks of all splits below a directory, or those of one split's folder.
+
+    Args:
+      made_by: the command that makes them, for messages.
 
     Raises:
       UserError: there are none, a split is not complete, or the splits are stored in different ways.
@@ -198,8 +205,8 @@ def open_masks(masks_dir: os.PathLike | str) -> "MaskSet":
     root = pathlib.Path(masks_dir).absolute()
     folders = [root] if (root / PLAN_NAME).is_file() else sorted(path.parent for path in root.glob(f"*/{PLAN_NAME}"))
     if not folders:
-        raise UserError(f"{masks_dir}: holds no masks; make them with `{_COMMAND}`")
-    return MaskSet(root, [example.require_dataset(folder, _COMMAND) for folder in folders])
+        raise UserError(f"{masks_dir}: holds no masks; make them with `{made_by}`")
+    return MaskSet(root, [example.require_dataset(folder, made_by) for folder in folders], made_by)
 
 
 class MaskSet:
@@ -213,12 +220,12 @@ class MaskSet:
       producer: per split folder, what made the masks.
     """
 
-    def __init__(self, masks_dir: pathlib.Path, folders: Sequence[pathlib.Path]):
+    def __init__(self, masks_dir: pathlib.Path, folders: Sequence[pathlib.Path], made_by: str = _COMMAND):
         plans = {folder.name: json.loads((folder / PLAN_NAME).read_text()) for folder in folders}
         encodings = {name: plan["encoding"] for name, plan in plans.items()}
         if len(set(encodings.values())) > 1:
             raise UserError(f"{masks_dir}: the splits are stored in different encodings, {encodings}; infer them alike")
-        self.masks_dir = masks_dir
+        self.masks_dir, self._made_by = masks_dir, made_by
         self.encoding = next(iter(encodings.values()))
         self.dtype = "float32" if self.encoding == "float32" else "uint8"
         self.producer = {name: plan["producer"] for name, plan in plans.items()}
@@ -261,6 +268,6 @@ class MaskSet:
 
     def _find(self, name: str) -> tuple[index.ShardReader, int]:
         if name not in self._place:
-            raise UserError(f"{self.masks_dir}: no masks of {name}; infer the masks of its split with `{_COMMAND}`")
+            raise UserError(f"{self.masks_dir}: no masks of {name}; make those of its split with `{self._made_by}`")
         reader, position = self._place[name]
         return self._readers[reader], position

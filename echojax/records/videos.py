@@ -1,5 +1,6 @@
 """The video data set: records, index, and `VideoSet`, through which everything reads."""
 
+import copy
 import csv
 import dataclasses
 import math
@@ -15,7 +16,6 @@ from echojax.records import example, index, tfrecord
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 SOURCE_LIST = "source_list.csv"
-_COMMAND = "python -m data_prep echonet --source=DIR --data_dir={}"
 INDEX_KEYS = (
     *index.RECORD_KEYS,
     *("split", "row", "fps", "ef_percent", "edv_ml", "esv_ml", "source_name", "source_split"),
@@ -149,7 +149,7 @@ def open_videos(data_dir: os.PathLike | str) -> "VideoSet":
     Raises:
       UserError: the directory is not there or not complete, or its files contradict each other.
     """
-    directory = example.require_dataset(data_dir, _COMMAND.format(data_dir))
+    directory = example.require_dataset(data_dir, _command(pathlib.Path(data_dir)))
     return VideoSet(directory, index.load_arrays(directory, INDEX_KEYS))
 
 
@@ -179,6 +179,7 @@ class VideoSet:
         self._tracing_points = arrays["tracing_points"]
         self._reader = index.ShardReader(data_dir, arrays, np.uint8)
         self._position = {str(name): position for position, name in enumerate(self.name)}
+        self._chosen = np.ones(len(self.name), bool)
 
     def __len__(self) -> int:
         return len(self.name)
@@ -189,7 +190,22 @@ class VideoSet:
     def select(self, split: str) -> np.ndarray:
         """Positions of a split, int64, in source order; `ALL` is every video. Upper and lower case are one."""
         wanted = _check_split(split)
-        return np.flatnonzero((self.split == wanted) | (wanted == "ALL"))
+        return np.flatnonzero(((self.split == wanted) | (wanted == "ALL")) & self._chosen)
+
+    def only(self, names: Sequence[str]) -> "VideoSet":
+        """The same videos, of which `select` gives these alone.
+
+        Raises:
+          UserError: a name is unknown.
+        """
+        if unknown := [name for name in names if name not in self]:
+            raise UserError(
+                f"{self.data_dir}: {len(unknown)} of {len(names)} names are unknown here, such as {unknown[0]}; "
+                "report.csv there lists what was left out and why"
+            )
+        chosen = copy.copy(self)
+        chosen._chosen = np.isin(self.name, list(names))
+        return chosen
 
     def position(self, name: str) -> int:
         """Position of the video of this name (without extension)."""
@@ -237,6 +253,12 @@ class VideoSet:
     def shard_path(self, position: int) -> pathlib.Path:
         """The shard that holds a video."""
         return self._reader.path(position)
+
+
+def _command(data_dir: pathlib.Path) -> str:
+    """The command that makes a data set; the defaults of `data_dir` are named after their sources."""
+    source = "synthetic" if data_dir.name == "synthetic" else "echonet"
+    return f"python -m data_prep {source} --source=DIR --data_dir={data_dir}"
 
 
 def _check_split(split: str) -> str:

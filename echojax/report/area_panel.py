@@ -39,8 +39,16 @@ def draw_panel(
     width: int,
 ) -> AreaPanel:
     """Draws the predicted area of every frame and the known area of those in `true`, in pixels over seconds."""
+    traced = sorted(true)
+    known = lv.area_px(np.stack([true[frame] for frame in traced])) if traced else []
     # Probabilities add up to an expected area, bool masks to a count.
-    areas = predicted.sum(axis=(1, 2), dtype=np.float64)
+    return draw_areas(predicted.sum(axis=(1, 2), dtype=np.float64), dict(zip(traced, known, strict=True)), fps, width)
+
+
+def draw_areas(
+    areas: Float[np.ndarray, "t"], true: Mapping[int, float], fps: float, width: int, unit: str = "px"
+) -> AreaPanel:
+    """Draws the area of every frame and the known area of those in `true`, over seconds; `unit` is theirs."""
     seconds = np.arange(len(areas)) / fps
     with style.applied():
         figure = Figure(figsize=(width / drawing.DPI, HEIGHT_PX / drawing.DPI), dpi=drawing.DPI)
@@ -54,7 +62,7 @@ def draw_panel(
         picture = drawing.render(figure)
         inside = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
         points = axes.transData.transform(np.stack([seconds, areas], axis=1))
-    _write_legend(picture, bool(true))
+    _write_legend(picture, bool(true), unit)
     # Rows count from the top, matplotlib's pixels from the bottom.
     rows = HEIGHT_PX - 1 - np.rint(points[:, 1]).astype(int)
     bottom, top = HEIGHT_PX - 1 - np.rint(inside).astype(int)
@@ -77,9 +85,9 @@ def panel_at(panel: AreaPanel, frame: int) -> UInt8[np.ndarray, "h w 3"]:
     return picture
 
 
-def _draw_true(axes: Axes, true: Mapping[int, Bool[np.ndarray, "h w"]], fps: float, is_line: bool) -> None:
+def _draw_true(axes: Axes, true: Mapping[int, float], fps: float, is_line: bool) -> None:
     traced = sorted(true)
-    areas = lv.area_px(np.stack([true[frame] for frame in traced]))
+    areas = [true[frame] for frame in traced]
     shape = {"linewidth": 1.3} if is_line else {"linestyle": "none", "marker": "o", "markersize": 4}
     axes.plot(np.array(traced) / fps, areas, color=TRUE_COLOR, **shape)
 
@@ -95,9 +103,9 @@ def _style(figure: Figure, axes: Axes) -> None:
     axes.set_xlabel("time (s)", fontsize=7, color=TEXT_COLOR, labelpad=1)
 
 
-def _write_legend(picture: UInt8[np.ndarray, "h w 3"], has_true: bool) -> None:
+def _write_legend(picture: UInt8[np.ndarray, "h w 3"], has_true: bool, unit: str) -> None:
     y = 5
-    drawing.paste_text(picture, "LV area (px)", 6, y, drawing.parse_color(TEXT_COLOR), 8)
+    drawing.paste_text(picture, f"LV area ({unit})", 6, y, drawing.parse_color(TEXT_COLOR), 8)
     x = picture.shape[1] - 6
     entries = [("predicted", PREDICTED_COLOR), ("known", TRUE_COLOR)][: 1 + has_true]
     for text, color in reversed(entries):

@@ -58,9 +58,19 @@ METRIC_NAMES = {
     "r2": ("LVEF R²", 3),
     "pearson": ("LVEF correlation r", 3),
     "bias": ("LVEF bias (points)", 2),
+    "lower_limit": ("LVEF lower limit of agreement (points)", 2),
+    "upper_limit": ("LVEF upper limit of agreement (points)", 2),
     "auc_below_50": ("AUC, LVEF < 50 %", 3),
     "auc_below_40": ("AUC, LVEF < 40 %", 3),
     "auc_below_35": ("AUC, LVEF < 35 %", 3),
+    "ed_frames": ("aFD of ED (frames)", 2),
+    "ed_ms": ("aFD of ED (ms)", 1),
+    "ed_bias_frames": ("bias of ED (frames)", 2),
+    "ed_bias_ms": ("bias of ED (ms)", 1),
+    "es_frames": ("aFD of ES (frames)", 2),
+    "es_ms": ("aFD of ES (ms)", 1),
+    "es_bias_frames": ("bias of ES (frames)", 2),
+    "es_bias_ms": ("bias of ES (ms)", 1),
 }
 SCOPE_ROW = 'scope="row"'
 PAUSE_BUTTON = '<p class="pause"><button type="button">Pause</button></p>\n'
@@ -176,29 +186,30 @@ def write_page(
         _header(title, summary, data),
         _navigation(sections),
         "<main>",
-        *(_table(table) for table in tables),
+        *(format_table(table) for table in tables),
         *(_section(section, folder, f"section-{i}") for i, section in enumerate(sections, start=1)),
         _notes(notes),
         _files(files, folder),
         "</main>",
         f"<footer><p><strong>{DISCLAIMER}</strong> Made by echojax.</p></footer>",
     ]
-    write_text(path, _document(title, "\n".join(filter(None, parts))))
+    write_text(path, format_document(title, "\n".join(filter(None, parts))))
 
 
-def _document(title: str, body: str) -> str:
+def format_document(title: str, body: str, script: str = SCRIPT, style: str = STYLE, head: str = "") -> str:
+    """A whole HTML document around a body; `head` is further HTML for its head."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{html.escape(title)}</title>
-<style>{STYLE}</style>
+{head}<title>{html.escape(title)}</title>
+<style>{style}</style>
 </head>
 <body>
 {body}
-<script>{SCRIPT}</script>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -227,7 +238,8 @@ def _metric_row(name: str, interval: Interval) -> tuple[str, str, str]:
     return metric, format_interval(interval, digits), str(interval.n)
 
 
-def _table(table: Table, level: int = 2) -> str:
+def format_table(table: Table, level: int = 2) -> str:
+    """A table as HTML, its heading of the level given."""
     head = "".join(_cell("th", name, i in table.numeric, 'scope="col"') for i, name in enumerate(table.columns))
     groups = table.rows if isinstance(table.rows, Mapping) else {"": table.rows}
     bodies = "\n".join(_table_body(table, group, rows) for group, rows in groups.items())
@@ -263,7 +275,7 @@ def _cell(tag: str, text: str, is_numeric: bool, scope: str = "") -> str:
 
 def _section(section: Section, folder: pathlib.Path, anchor: str) -> str:
     text = f"<p>{html.escape(section.text)}</p>" if section.text else ""
-    tables = "\n".join(_table(table, level=3) for table in section.tables)
+    tables = "\n".join(format_table(table, level=3) for table in section.tables)
     figures = "\n".join(_figure(figure, folder) for figure in section.figures)
     videos = "\n".join(_video(video, folder) for video in section.videos)
     return f"""<section id="{anchor}">

@@ -1,6 +1,7 @@
 """What the stages share: which videos take part, where weights come from, how a network is validated."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from echojax.data import (
 )
 from echojax.errors import UserError
 from echojax.evaluate import DiceCounts, dice_counts, mae, pooled_dice_from_counts, r2
-from echojax.models.surgery import widen_stem
+from echojax.models.surgery import new_head, student_from_teacher, widen_stem, with_backbone
 from echojax.networks import Network, build_network, load_network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, VideoSet
@@ -84,49 +85,78 @@ def _has_masks(videos: VideoSet, masks: MaskSet | None) -> dict[str, Callable[[i
 # --- Where weights come from ------------------------------------------------------------------------------------------
 
 
-def initial_network(description: dict, config, pretrained: str, initial_ef: float = 55.6) -> Network:
-    """The network that training starts from: fresh weights, or those of `config.init_from`.
+class Pretrained(NamedTuple):
+    """Published weights that a paper starts from: what they are, and the file to download."""
 
-    A video network of three channels starts one of four: its stem is widened as the paper does.
+    what: str
+    url: str
+
+    def describe(self) -> str:
+        """How to get them into a checkpoint directory."""
+        file = self.url.rpartition("/")[2]
+        folder = f"weights/{file.partition('-')[0]}"
+        return f"download {self.url}, then: echojax port {file} {folder}, then --config.init_from={folder}"
+
+
+def initial_network(description: dict, config, pretrained: Pretrained, initial_ef: float = 55.6) -> Network:
+    """The network that training starts from: fresh weights, or those of `config.init_from` with the papers' surgery.
+
+    A network of the same kind is taken whole. A ResNet-50 becomes the backbone beneath a fresh head. Outputs of another
+    task (COCO's or Kinetics' classes) give way to a fresh last layer, with `initial_ef` percent as its bias. A video
+    network of three channels gets a fourth, drawn as `network.fourth_channel_init` says; one of four loses it.
 
     Args:
-      pretrained: the weights that the paper starts from, for the message when `init_from` is empty.
+      pretrained: the weights that the paper starts from, for the message when `init_from` is empty or not there.
     """
     if not config.init_from:
         raise UserError(
-            f"init_from is empty: the paper starts from {pretrained}. Give a checkpoint directory that holds them, "
-            "or --config.init_from=random to start from random weights"
+            f"init_from is empty: the paper starts from {pretrained.what} ({pretrained.describe()}). Give any "
+            "checkpoint directory of this network, or --config.init_from=random to start from random weights"
         )
     if config.init_from == "random":
         return _random_network(description, config, initial_ef)
-    source, _ = load_network(config.init_from, "any stage, or --config.init_from=random")
-    differing = {
-        key: (source.description.get(key), value)
-        for key, value in description.items()
-        if key not in ("dtype", "in_channels") and source.description.get(key) != value
-    }
+    made_by = f"any stage, or with {pretrained.what}: {pretrained.describe()}; or --config.init_from=random"
+    source, _ = load_network(config.init_from, made_by)
+    _check_same_network(source.description, description, config.init_from)
+    return _operate(source, description, config, initial_ef)._replace(description=description)
+
+
+def _check_same_network(found: dict, wanted: dict, init_from: str) -> None:
+    """Raises UserError unless the one network can be made of the other."""
+    found = {**found, "family": "deeplabv3"} if found["family"] == "resnet" else found
+    differing = [
+        f"{key} {found.get(key)}, expected {value}"
+        for key, value in wanted.items()
+        if key not in ("dtype", "in_channels") and found.get(key) != value
+    ]
     if differing:
-        found = ", ".join(f"{key} {theirs}, expected {ours}" for key, (theirs, ours) in differing.items())
-        raise UserError(f"{config.init_from} holds another network: {found}")
-    channels = source.description["in_channels"], description["in_channels"]
-    if channels == (3, 4):
-        return _widen(source, description, config)
-    if channels[0] != channels[1]:
-        raise UserError(f"{config.init_from} holds a network of {channels[0]} input channels, expected {channels[1]}")
-    return build_network(description)._replace(params=source.params, stats=source.stats)
+        raise UserError(f"{init_from} holds another network: {', '.join(differing)}")
+    channels = found["in_channels"], wanted["in_channels"]
+    if channels[0] != channels[1] and set(channels) != {3, 4}:
+        raise UserError(f"{init_from} holds a network of {channels[0]} input channels, expected {channels[1]}")
+
+
+def _operate(source: Network, description: dict, config, initial_ef: float) -> Network:
+    """The papers' surgery, where source and wanted network differ."""
+    params, stats = source.params, source.stats
+    num_channels = description["in_channels"]
+    fresh = build_network(description, config.seed, initial_ef)
+    if source.description["family"] == "resnet":
+        params, stats = with_backbone(fresh.params, params), with_backbone(fresh.stats, stats)
+    elif "num_outputs" in source.description:
+        params = new_head(params, fresh.params, "out" if description["family"] == "deeplabv3" else "fc")
+    if (source.description["in_channels"], num_channels) == (3, 4):
+        params = widen_stem(params, np.random.default_rng([config.seed, 4]), config.network.fourth_channel_init)
+    elif (source.description["in_channels"], num_channels) == (4, 3):
+        params, stats = student_from_teacher(params, stats)
+    return fresh._replace(params=params, stats=stats)
 
 
 def _random_network(description: dict, config, initial_ef: float) -> Network:
     if description["in_channels"] != 4:
         return build_network(description, config.seed, initial_ef)
-    return _widen(build_network({**description, "in_channels": 3}, config.seed, initial_ef), description, config)
-
-
-def _widen(source: Network, description: dict, config) -> Network:
-    """A network of four channels from one of three, the new one drawn as `network.fourth_channel_init` says."""
-    rng = np.random.default_rng([config.seed, 4])
-    params = widen_stem(source.params, rng, config.network.fourth_channel_init)
-    return build_network(description)._replace(params=params, stats=source.stats)
+    source = build_network({**description, "in_channels": 3}, config.seed, initial_ef)
+    return _operate(source, description, config, initial_ef)
 
 
 # --- How a network is validated ---------------------------------------------------------------------------------------

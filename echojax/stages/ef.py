@@ -11,7 +11,14 @@ from echojax.stages import common
 from echojax.train.loop import Stage
 
 KIND = "ef"
-PRETRAINED = "a video network trained on Kinetics-400"
+PRETRAINED = {
+    name: common.Pretrained(f"{name} trained on Kinetics-400", f"https://download.pytorch.org/models/{file}")
+    for name, file in {
+        "r2plus1d_18": "r2plus1d_18-91a641e6.pth",
+        "r3d_18": "r3d_18-b3b3357e.pth",
+        "mc3_18": "mc3_18-a90a0ba3.pth",
+    }.items()
+}
 
 
 def build(config) -> Stage:
@@ -27,9 +34,9 @@ def build_regression(config, name: str, in_channels: int, masks) -> Stage:
     train, val = (
         common.ef_cohort(videos, positions, config.labels, masks) for positions in (labelled, videos.select("VAL"))
     )
-    network = common.initial_network(
-        describe_video(config.network, in_channels), config, PRETRAINED, config.network.initial_ef
-    )
+    description = describe_video(config.network, in_channels)
+    pretrained = PRETRAINED.get(config.network.variant, PRETRAINED["r2plus1d_18"])
+    network = common.initial_network(description, config, pretrained, config.network.initial_ef)
     preprocessing = dataset_preprocessing(videos, clip.num_frames, clip.period, in_channels, clip.decimate)
 
     def loss(params, stats, constants, batch, step, key):

@@ -11,7 +11,9 @@ from echojax.stages import common
 from echojax.train.loop import Stage
 
 KIND = "segmentation"
-PRETRAINED = "a ResNet-50 trained on ImageNet"
+PRETRAINED = common.Pretrained(
+    "a ResNet-50 trained on ImageNet", "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+)
 
 
 def build(config) -> Stage:

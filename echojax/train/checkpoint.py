@@ -38,6 +38,7 @@ class Metadata:
       iterator: state of the data iterator.
       config: the run's config.
       versions: of echojax and of the libraries beneath it.
+      best_step: optimiser steps done when the criterion had that value.
     """
 
     stage: str
@@ -48,6 +49,7 @@ class Metadata:
     iterator: dict
     config: dict
     versions: dict
+    best_step: int | None = None
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)
@@ -70,23 +72,14 @@ class Checkpoints:
         path = self.directory / str(metadata.step)
         if path.exists():  # a resumed run comes by again with the same bits
             return
-        _save(path, state, metadata)
+        _save(path, _parts(state), metadata)
         if jax.process_index() == 0:
             for old in _steps(self.directory)[: -self.keep]:
                 shutil.rmtree(old)
 
     def save_best(self, state: TrainState, metadata: Metadata) -> None:
-        """Replaces the best checkpoint; one that is killed meanwhile leaves the old or the new one, whole."""
-        new, old = self.best_directory.with_name("best.new"), self.best_directory.with_name("best.old")
-        if jax.process_index() == 0:
-            shutil.rmtree(new, ignore_errors=True)
-        _save(new, state, metadata)
-        if jax.process_index() == 0:
-            if self.best_directory.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                self.best_directory.rename(old)
-            new.rename(self.best_directory)
-            shutil.rmtree(old, ignore_errors=True)
+        """Replaces the best checkpoint."""
+        _replace(self.best_directory, _parts(state), metadata)
 
     def newest(self) -> Path | None:
         """The newest checkpoint, or None."""
@@ -130,23 +123,46 @@ def load_state(path: Path, like: TrainState, mesh: Mesh) -> TrainState:
 def load_weights(path: Path, params: PyTree, stats: PyTree) -> tuple[PyTree, PyTree]:
     """Reads parameters and statistics alone, in the structure and shapes given, onto every device."""
     sharding = replicated(make_mesh())
-    weights = {"params": params, "stats": stats}
+    weights = _weights(params, stats)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), weights)
     restored = ocp.load_checkpointables(path, {"weights": abstract})["weights"]
     return restored["params"], restored["stats"]
 
 
-def _save(path: Path, state: TrainState, metadata: Metadata) -> None:
+def save_weights(workdir: Path, params: PyTree, stats: PyTree, metadata: Metadata) -> None:
+    """Writes a network as a run's best checkpoint, to be used or started from; there is no training to go on with."""
+    _replace(Path(workdir).absolute() / "best", {"weights": _weights(params, stats)}, metadata)
+
+
+def _replace(path: Path, parts: dict[str, PyTree], metadata: Metadata) -> None:
+    """Writes a checkpoint in the place of another; killed meanwhile, it leaves the old or the new one, whole."""
+    new, old = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.old")
+    if jax.process_index() == 0:
+        shutil.rmtree(new, ignore_errors=True)
+    _save(new, parts, metadata)
+    if jax.process_index() == 0:
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _save(path: Path, parts: dict[str, PyTree], metadata: Metadata) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    ocp.save_checkpointables(path, _parts(state), custom_metadata=metadata.to_json())
+    ocp.save_checkpointables(path, parts, custom_metadata=metadata.to_json())
 
 
 def _parts(state: TrainState) -> dict[str, dict[str, PyTree]]:
     """What is needed to use a network and what only to go on training it, so that either can be read alone."""
     return {
-        "weights": {"params": state.params, "stats": state.stats},
+        "weights": _weights(state.params, state.stats),
         "training": {"step": state.step, "optimiser": state.optimiser, "key": state.key},
     }
+
+
+def _weights(params: PyTree, stats: PyTree) -> dict[str, PyTree]:
+    return {"params": params, "stats": stats}
 
 
 def _is_checkpoint(path: Path) -> bool:

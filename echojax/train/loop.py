@@ -108,13 +108,14 @@ class _Run:
             self.num_steps = min(self.num_steps, config.train.max_steps)
         self.checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
         self.timing = Timing()
-        self.state, self.best = self._resume()
+        self.state, self.best, self.best_step = self._resume()
         self.constants = jax.device_put(stage.constants, replicated(self.mesh))
         self.log = Log(workdir, int(self.state.step))
 
     def run(self) -> Timing:
         first_step = int(self.state.step)
-        if first_step >= self.num_steps:
+        if first_step >= self.num_steps or self._has_lost_patience(first_step):
+            self.log.close()
             return self.timing
         train = self.config.train
         batches = self.stage.batches.iterate(first_step, self.num_steps, train.num_threads, train.prefetch)
@@ -140,6 +141,9 @@ class _Run:
                 progress.update()
                 if self._saves_after(step + 1):
                     self._pause(step + 1)
+                if self._has_lost_patience(step + 1):
+                    progress.write(f"{self.stage.name}: stopped after step {step + 1}, the best was {self.best_step}")
+                    break
         return self.timing
 
     def _make_optimiser(self) -> optax.GradientTransformation:
@@ -147,15 +151,15 @@ class _Run:
         rate = make_schedule(settings, self.num_steps, self.steps_per_epoch)
         return make_optimiser(rate, settings.momentum, settings.weight_decay, settings.name)
 
-    def _resume(self) -> tuple[TrainState, float | None]:
+    def _resume(self) -> tuple[TrainState, float | None, int | None]:
         network = self.stage.network
         fresh = initial_state(network.params, network.stats, self.optimiser, self.config.seed)
         newest = self.checkpoints.newest()
         if newest is None:
-            return jax.device_put(fresh, replicated(self.mesh)), None
+            return jax.device_put(fresh, replicated(self.mesh)), None, None
         metadata = load_metadata(newest)
         self._check_same_run(newest, metadata)
-        return load_state(newest, fresh, self.mesh), metadata.best
+        return load_state(newest, fresh, self.mesh), metadata.best, metadata.best_step
 
     def _check_same_run(self, path: Path, saved: Metadata) -> None:
         """Raises UserError when a run would go on as another stage or network, or with batches in another order."""
@@ -174,9 +178,19 @@ class _Run:
         self.timing.compile = compiled.compile_seconds
         return compiled
 
+    @property
+    def _validation_steps(self) -> int:
+        return self.config.validation.every_epochs * self.steps_per_epoch
+
     def _validates_after(self, steps_done: int) -> bool:
-        every = self.config.validation.every_epochs * self.steps_per_epoch
-        return steps_done == self.num_steps or steps_done % every == 0
+        return steps_done == self.num_steps or steps_done % self._validation_steps == 0
+
+    def _has_lost_patience(self, steps_done: int) -> bool:
+        """Whether `train.patience` validations have passed since the best one."""
+        patience = self.config.train.patience
+        if patience <= 0 or self.best_step is None:
+            return False
+        return steps_done - self.best_step >= patience * self._validation_steps
 
     def _saves_after(self, steps_done: int) -> bool:
         train = self.config.train
@@ -195,7 +209,7 @@ class _Run:
             # A value that is not a number never counts as better.
             improved = math.isfinite(value) and (self.best is None or value < self.best)
             if improved:
-                self.best = value
+                self.best, self.best_step = value, steps_done
         with self.timing.count("checkpoint"):
             # The best value is updated before anything is saved: the original saves it stale, and a resumed run may
             # then replace its best checkpoint by a worse one.
@@ -231,4 +245,5 @@ class _Run:
             iterator={"seed": self.config.seed, "next_step": steps_done},
             config=self.config.to_json_best_effort(),
             versions=self.versions,
+            best_step=self.best_step,
         )

@@ -1,5 +1,9 @@
 """One mesh for every machine: a single `data` axis over all devices of all hosts."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -10,10 +14,24 @@ from echojax.errors import UserError
 # own path; a compiler option reaches this backend alone, whereas an unknown name in XLA_FLAGS aborts the process.
 _CPU_COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
+_DEVICES: contextvars.ContextVar[tuple[jax.Device, ...]] = contextvars.ContextVar("devices", default=())
+
 
 def make_mesh() -> Mesh:
-    """A mesh over all devices, with the batch along its only axis, `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    """A mesh over all devices, or those of `use_devices`, with the batch along its only axis, `data`."""
+    devices = _DEVICES.get() or jax.devices()
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+@contextlib.contextmanager
+def use_devices(devices: Sequence[jax.Device]) -> Iterator[None]:
+    """Keeps what this thread computes within the block to some of the devices: others are free for other runs."""
+    token = _DEVICES.set(tuple(devices))
+    try:
+        with jax.default_device(devices[0]):
+            yield
+    finally:
+        _DEVICES.reset(token)
 
 
 def compiler_options() -> dict[str, str] | None:

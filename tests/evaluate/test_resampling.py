@@ -125,3 +125,13 @@ def test_three_seeds_get_students_interval():
     assert np.isnan(evaluate.paired_difference([1.0], [2.0], method="t")[1:3]).all()
     with pytest.raises(UserError, match="'z'"):
         evaluate.paired_difference([1.0], [2.0], method="z")
+
+
+def test_two_models_of_three_seeds_are_paired_by_video_and_by_seed():
+    first = np.array([[0.9, 0.8, 0.7, 0.6], [0.8, 0.8, 0.8, 0.8], [0.7, 0.9, 0.8, 0.9]])
+    second = first - np.array([[0.1], [0.2], [0.3]])
+    differences = evaluate.compare_seeds(first, second, "dice")
+    assert set(differences) == {"dice_by_video", "dice_by_seed"}
+    np.testing.assert_allclose(differences["dice_by_video"], (0.2, 0.2, 0.2, 4))
+    half_width = 4.302652729911275 * 0.1 / math.sqrt(3)  # Student's t of two degrees of freedom
+    np.testing.assert_allclose(differences["dice_by_seed"], (0.2, 0.2 - half_width, 0.2 + half_width, 3))

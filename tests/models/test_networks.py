@@ -12,7 +12,8 @@ from echojax.models import functional
 from echojax.models.deeplab import DeepLabV3
 from echojax.models.surgery import student_from_teacher, widen_stem
 from echojax.models.video_resnet import VideoResNet, mid_width
-from echojax.porting.names import TABLES, from_torch, to_torch
+from echojax.porting.names import from_torch, to_torch
+from echojax.porting.residual import TABLES
 
 RNG = np.random.default_rng
 FORWARD = 1e-4

@@ -1,18 +1,23 @@
-"""Training steps of the full-size networks against the PyTorch originals, and the arithmetic of one optimiser step."""
+"""Training steps of the full-size networks against the PyTorch originals, and the arithmetic of one optimiser step.
+
+They start from ported checkpoint files, as a user's training does.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from golden_weights import golden, golden_state_dict
+from golden_weights import golden
 
 from echojax import losses
 from echojax.models import functional
 from echojax.models.deeplab import DeepLabV3
 from echojax.models.surgery import student_from_teacher
 from echojax.models.video_resnet import VideoResNet
-from echojax.porting.names import TABLES, from_torch, to_torch
+from echojax.networks import load_network
+from echojax.porting.names import to_torch
+from echojax.porting.residual import TABLES
 from echojax.train.mesh import compiler_options
 from echojax.train.optimiser import make_optimiser, step_decay
 from echojax.train.state import initial_state
@@ -43,10 +48,10 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1)
 
 
-def golden_network(build, weights: str, table: str) -> tuple:
-    definition, params, stats = functional.abstract(build)
-    ported = from_torch(golden_state_dict(weights), TABLES[table], params, stats)
-    return definition, jax.tree.map(jnp.asarray, ported.params), jax.tree.map(jnp.asarray, ported.stats)
+def ported_network(build, checkpoint_dir) -> tuple:
+    """The network that `build` makes, with the weights of a ported checkpoint."""
+    network, _ = load_network(checkpoint_dir, made_by="echojax port")
+    return functional.abstract(build)[0], network.params, network.stats
 
 
 def assert_same_norms(arrays, table: str, names, norms, tolerance=FORWARD):
@@ -64,9 +69,9 @@ def video_network(in_channels: int):
     return lambda: VideoResNet(in_channels=in_channels, rng=np.random.default_rng(0))
 
 
-def test_css_step():
+def test_css_step(port_golden):
     step = golden("css_step")
-    definition, params, stats = golden_network(segmentation_network, "css_segmentation", "deeplabv3_resnet50")
+    definition, params, stats = ported_network(segmentation_network, port_golden("css_segmentation"))
     images = np.concatenate([channels_last(step[name]) for name in ("ed", "es", "clip")])
     num_ed, num_es, num_frames = (len(step[name]) for name in ("ed", "es", "clip"))
     masks = np.concatenate([step["mask_ed"], step["mask_es"]])
@@ -108,9 +113,9 @@ def assert_losses(history, metric: str, expected, tolerance=BACKWARD):
     assert_close(ours, expected, tolerance)
 
 
-def test_teacher_steps():
+def test_teacher_steps(port_golden):
     steps = golden("teacher_steps")
-    definition, params, stats = golden_network(video_network(MASKED), "ef_teacher", "r2plus1d_18")
+    definition, params, stats = ported_network(video_network(MASKED), port_golden("ef_teacher"))
 
     def loss(params, stats, constants, batch, step, key):
         outputs, stats = functional.apply(definition, params, stats, batch["x"], train=True)
@@ -124,9 +129,9 @@ def test_teacher_steps():
     assert_close(stats["stem.spatial.bn.var"], steps["stem_var"], BACKWARD)
 
 
-def test_kd_steps():
+def test_kd_steps(port_golden):
     steps = golden("kd_steps")
-    teacher, *teacher_arrays = golden_network(video_network(MASKED), "ef_teacher", "r2plus1d_18")
+    teacher, *teacher_arrays = ported_network(video_network(MASKED), port_golden("ef_teacher"))
     before = jax.tree.map(np.array, teacher_arrays)
     student, _, _ = functional.abstract(video_network(RGB))
 

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 import pytest
-from conftest import ROOT, run_main
+from programs import ROOT, run_main
 
 STAGES = ("supervised", "css", "teacher", "student", "baseline")
 

@@ -8,7 +8,8 @@ from echojax.errors import UserError
 from echojax.models import functional
 from echojax.models.deeplab import DeepLabV3
 from echojax.models.video_resnet import VideoResNet
-from echojax.porting.names import TABLES, from_torch, to_torch
+from echojax.porting.names import from_torch, to_torch
+from echojax.porting.residual import TABLES
 
 SMALL = dict(width=4, blocks=(1, 2, 1, 1))
 
@@ -25,8 +26,7 @@ def small_network(name):
 def test_round_trip(name):
     params, stats = small_network(name)
     state_dict = to_torch(params, stats, TABLES[name], num_batches=100)
-    parallel = {f"module.{key}": tensor for key, tensor in state_dict.items()}
-    ported = from_torch(parallel, TABLES[name], params, stats)
+    ported = from_torch(state_dict, TABLES[name], params, stats)
     for part, expected in ((ported.params, params), (ported.stats, stats)):
         assert part.keys() == expected.keys()
         assert all(np.array_equal(part[key], expected[key]) for key in expected)

@@ -23,9 +23,8 @@ def write(directory, split="TRAIN", names=NAMES, shards=None, **options):
     return writer
 
 
-def test_quantisation_of_known_logits():
+def test_invariant_10_quantisation_of_known_logits():
     logits = np.float32([-6, -2.3, -2.1, -0.77, -0.76, -0.01, 0, 0.008, 5, 16, 17])
-    # EchoDFKD's specification, invariant 10.
     assert records.encode_logits(logits, "floor").tolist() == [0, 23, 27, 80, 81, 126, 127, 128, 253, 254, 255]
     assert records.encode_logits(logits, "uint8").tolist() == [1, 23, 28, 81, 81, 127, 128, 128, 253, 255, 255]
     assert records.encode_logits(logits, "float32") is logits
@@ -126,7 +125,12 @@ def test_unusable_masks_are_refused(tmp_path):
     writer = records.MaskWriter(tmp_path, "TRAIN", ["a"])
     with pytest.raises(UserError, match="a: the network's masks are not finite"):
         writer.write_shard(0, [("a", np.full((2, 4, 4), np.nan, np.float32))])
-    for bad in (np.zeros((2, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4, 4), np.float32)):
+    for bad in (
+        np.zeros((2, 4, 4), bool),
+        np.zeros((2, 4, 4), np.int64),
+        np.zeros((4, 4), np.float32),
+        np.zeros((0, 4, 4), np.float32),
+    ):
         with pytest.raises(ValueError, match="float logits"):
             writer.write_shard(0, [("a", bad)])
     with pytest.raises(UserError, match="unknown mask encoding 'png'"):

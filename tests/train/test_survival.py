@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
-from conftest import run_main, start_main
+from programs import run_main, start_main
 
 NUM_STEPS = 24
 NUM_KILLS = 5

@@ -1,0 +1,136 @@
+"""An interval for LVEF by split conformal prediction.
+
+Let d be a clip's disagreements (`Disagreement`: of beats, methods and views, in points of LVEF) and
+
+    scale = sqrt(FLOOR_POINTS² + d_beats² + d_methods² + d_views²)
+
+On n calibration clips with known LVEF y and reading ŷ the conformity score is |y - ŷ| / scale. With q the
+ceil((n + 1) level)-th smallest score the interval
+
+    ŷ ± q · scale,    cut to 0 .. 100 %
+
+holds the truth of a further clip of the same kind with a probability of at least `level`, whatever the scores'
+distribution (Vovk et al. 2005; Lei et al. 2018). Disagreement enters before calibration: clips on which readings part
+get wider intervals, and their coverage is still exact. It says nothing of clips of another kind, which is why every
+result names what it was calibrated on.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+
+import numpy as np
+from jaxtyping import Float
+
+from echojax.errors import UserError
+from echojax.files import write_json
+
+FILE_NAME = "calibration.json"
+LEVELS = (0.8, 0.9, 0.95)
+# Two readings of one beat by the same observer differ by about as much: no clip is surer than that.
+FLOOR_POINTS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Disagreement:
+    """How far apart readings of one clip's LVEF lie that should agree, in points of LVEF.
+
+    Attributes:
+      beats: standard deviation of Simpson's LVEF over the beats that count.
+      methods: distance of Simpson's and area-length's pooled LVEF.
+      views: standard deviation of Simpson's pooled LVEF over the clip and its augmented views.
+    """
+
+    beats: float
+    methods: float
+    views: float
+
+    @property
+    def scale(self) -> float:
+        """Points of LVEF by which readings part, and at least the floor; see the module's docstring."""
+        return math.hypot(FLOOR_POINTS, self.beats, self.methods, self.views)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What `calibration.json` beside a network's weights holds.
+
+    Attributes:
+      calibrated_on: the calibration clips, in words.
+      num_clips: how many they were.
+      quantiles: {level: q}, levels as text such as "0.95"; q in units of `scale`.
+      num_views: test-time views that the scores were computed with; predictions need as many.
+      weights_sha256: beginning of the hash of the network's weights.
+      coverage: {level: share of further clips of the same kind whose interval held the truth}, and their number
+        under "num_clips".
+    """
+
+    calibrated_on: str
+    num_clips: int
+    quantiles: dict[str, float]
+    num_views: int
+    weights_sha256: str
+    coverage: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def interval(self, lvef_percent: float, disagreement: Disagreement, level: float) -> tuple[float, float]:
+        """Low and high end in percent.
+
+        Raises:
+          UserError: a level that was not calibrated.
+        """
+        reach = self.quantile(level) * disagreement.scale
+        return max(0.0, lvef_percent - reach), min(100.0, lvef_percent + reach)
+
+    def quantile(self, level: float) -> float:
+        """q of a level; errors as of `interval`."""
+        if f"{level:g}" not in self.quantiles:
+            known = ", ".join(self.quantiles)
+            raise UserError(f"no interval of level {level:g} was calibrated for this network; expected one of {known}")
+        return self.quantiles[f"{level:g}"]
+
+    def save(self, path: str | os.PathLike) -> None:
+        write_json(path, dataclasses.asdict(self))
+
+
+def conformity_quantile(scores: Float[np.ndarray, "n"], level: float) -> float:
+    """The ceil((n + 1) level)-th smallest score.
+
+    Raises:
+      UserError: too few scores for the level: none of them is large enough.
+    """
+    rank = math.ceil((len(scores) + 1) * level)
+    if rank > len(scores):
+        least = math.ceil(level / (1 - level))
+        raise UserError(f"{len(scores)} calibration clips for level {level:g}; expected at least {least}")
+    return float(np.sort(scores)[rank - 1])
+
+
+def calibrate(
+    scores: Float[np.ndarray, "n"], calibrated_on: str, num_views: int, weights_sha256: str, levels=LEVELS
+) -> Calibration:
+    """Turns the conformity scores of clips with known LVEF into a calibration.
+
+    Args:
+      scores: |known - predicted| / `Disagreement.scale` of each clip; infinite where no LVEF was predicted.
+    """
+    scores = np.asarray(scores, np.float64)
+    quantiles = {f"{level:g}": conformity_quantile(scores, level) for level in levels}
+    if not np.isfinite(list(quantiles.values())).all():
+        raise UserError("too many calibration clips without a predicted LVEF; train the segmentation network longer")
+    return Calibration(calibrated_on, len(scores), quantiles, num_views, weights_sha256)
+
+
+def load_calibration(path: str | os.PathLike) -> Calibration:
+    """Reads `calibration.json`.
+
+    Raises:
+      UserError: a file that is no calibration.
+    """
+    try:
+        return Calibration(**json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is no calibration ({error}); make it with: python -m benchmarks.calibrate_interval"
+        ) from error
