@@ -110,6 +110,8 @@ def evaluate_stage(config, workdir: Path) -> Evaluated:
     if _module(config).KIND == "segmentation":
         evaluate = judging.judge_videos if config.evaluation.videos else evaluation.evaluate_segmentation
     results = {split: evaluate(run_, split) for split in filled_splits(run_.videos, config.evaluation.splits)}
+    if not (workdir / "metrics.json").exists():
+        write_json(workdir / "metrics.json", {})  # nothing could be measured: the run is finished all the same
     return Evaluated(results, pages.write_run_page(run_, results))
 
 

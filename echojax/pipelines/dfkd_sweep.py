@@ -17,6 +17,8 @@ from echojax.report import page, size_quality, style
 
 # The paper's students have this many channels in their first block and are known by k and n alone.
 PAPER_WIDTH = 12
+# A fitted limit that may be above this Dice comes of a curve that is still falling.
+UNBOUNDED = 0.99
 SHOWN = ("dice_mean", "dice_ed_mean", "dice_es_mean")
 NOTES = (
     *pages.LIMITS,
@@ -99,7 +101,7 @@ def describe_sizes(rows: dict[str, list], kind: str) -> str:
 
 
 def describe_fit(outcomes: Sequence[Outcome]) -> str:
-    """What the saturating curve says of the largest and of an endless network, or why there is none."""
+    """What the saturating curve says of the largest and of an endless network, or why it says nothing."""
     num_weights = np.array([outcome.num_weights for outcome in outcomes])
     if len(np.unique(num_weights)) < evaluate.MIN_SIZES:
         return f"No saturating fit: it needs {evaluate.MIN_SIZES} sizes."
@@ -108,10 +110,10 @@ def describe_fit(outcomes: Sequence[Outcome]) -> str:
     dice = 1 - band.fit.loss(largest)[0]
     high, low = 1 - band.loss_interval(largest)[:, 0]
     limit_low, limit_high = band.limit_interval()
-    return (
-        f"Saturating fit: Dice {dice:.3f} [{low:.3f}, {high:.3f}] at {largest[0]:,} weights, "
-        f"{float(band.fit.limit):.3f} [{limit_low:.3f}, {limit_high:.3f}] for an endless network."
-    )
+    limit = f"{float(band.fit.limit):.3f} [{limit_low:.3f}, {limit_high:.3f}] for an endless network"
+    if limit_high > UNBOUNDED:
+        limit = "it does not level off within these sizes, so that it names no limit"
+    return f"Saturating fit: Dice {dice:.3f} [{low:.3f}, {high:.3f}] at {largest[0]:,} weights; {limit}."
 
 
 def write_page(workdir: Path, kind: str, outcomes: Mapping[str, Outcome], fit: str) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.special
 
 from echojax.errors import UserError
-from echojax.files import write_json
+from echojax.files import remove_leftovers, write_json
 from echojax.records import example, index, tfrecord
 
 ENCODINGS = ("uint8", "floor", "float32")
@@ -149,6 +149,7 @@ class MaskWriter:
         example.write_dataset_info(self.directory, DATASET, self._codec, {self._split: shards}, description)
 
     def _begin(self) -> None:
+        remove_leftovers(self.directory)
         path = self.directory / PLAN_NAME
         if path.is_file():
             begun = json.loads(path.read_text())

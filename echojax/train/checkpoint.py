@@ -166,7 +166,8 @@ def _weights(params: PyTree, stats: PyTree) -> dict[str, PyTree]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.is_dir() and ocp.is_orbax_checkpoint(path)
+    # `ocp.is_orbax_checkpoint` takes an empty folder, or one that holds an empty folder, for a checkpoint.
+    return (path / "_CHECKPOINT_METADATA").is_file()
 
 
 def _steps(directory: Path) -> list[Path]:

@@ -34,7 +34,7 @@ def read_files(directory) -> dict[str, bytes]:
 
 
 def shard_times(directory) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in directory.glob("*.tfrecord-*")}
+    return {path.name: path.stat().st_mtime_ns for path in directory.glob("[!.]*.tfrecord-*")}
 
 
 def test_order_is_that_of_the_list(source, tmp_path):

@@ -32,8 +32,9 @@ RGB, MASKED = 3, 4  # channels
 # by up to one percent, and on these tiny batches more switch in the next step. PyTorch 2.13 repeats the goldens bit for
 # bit on two threads; on one thread, without oneDNN or with the batch in another order it misses them by
 #     4e-3 in the gradient norms of CSS, 7e-3 in the teacher's losses, 5e-3 and 6e-2 in the student's,
-# and in float64 by 3e-3, 2e-3, 3e-3 and 6e-2. With float64 on both sides nothing switches: test_against_torch.py holds
-# the same steps of narrow networks to 1e-9 where torch is installed (extra `port`).
+# and in float64 by 3e-3, 2e-3, 3e-3 and 6e-2. With float64 on both sides nothing switches: test_float64_steps.py
+# holds the same steps of narrow networks to 1e-9 of what PyTorch computed, everywhere, and test_against_torch.py at
+# full depth, element by element, where torch is installed (extra `port`).
 FORWARD = 1e-3
 BACKWARD = 1e-2
 BACKWARD_OF_SMALL = 1e-1  # student and teacher start out alike, so that rounding weighs more in their difference

@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 
+import numpy as np
 import pytest
 from programs import ROOT, run_main
 from test_demo import Links
@@ -115,6 +116,22 @@ def test_sizes_that_are_none(config, sizes, tmp_path):
     config.sizes = sizes
     with pytest.raises(UserError, match="expected triples of blocks, layers and width"):
         dfkd_sweep.run_pipeline(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ([0.3, 0.2, 0.15, 0.13, 0.121, 0.12], r"at 98,629 weights; 0\.88\d \[0\.\d+, 0\.\d+\] for an endless network"),
+        ([0.8, 0.6, 0.3, 0.2, 0.1, 0.05], "does not level off within these sizes"),
+    ],
+)
+def test_a_curve_that_goes_on_falling_names_no_limit(loss, expected):
+    noise = 0.01 * np.random.default_rng(0).standard_normal(60)
+    num_weights = (1_555, 4_183, 10_069, 23_137, 43_945, 98_629)
+    outcomes = [
+        runs.Outcome(size, 1 - of_size * (1 + noise), {}) for size, of_size in zip(num_weights, loss, strict=True)
+    ]
+    assert re.search(expected, dfkd_sweep.describe_fit(outcomes))
 
 
 def test_sizes_are_named_as_in_the_paper():

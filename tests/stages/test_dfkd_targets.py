@@ -149,8 +149,8 @@ def test_videos_without_tracings_are_labelled_all_the_same(config, tmp_path, pha
     config.infer.splits = ("VAL",)
     run.run(config, tmp_path / "run", "train")
     assert len(records.open_masks(tmp_path / "run" / "masks")) == 4
-    groups = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert not any(group.startswith(("dice", "afd", "dfkd")) for group in groups)
+    # An untrained network's masks do not beat, so that there is no LVEF either.
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {}
     assert "4 videos, 0 of them traced" in (tmp_path / "run" / "index.html").read_text()
 
 
