@@ -17,9 +17,11 @@ from ml_collections import config_flags
 
 from echojax import run
 from echojax.errors import UserError
+from echojax.train import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Which stage, with all its settings: a file of configs/.")
 _MODE = flags.DEFINE_enum("mode", "train", run.MODES, "train (and then evaluate), evaluate, or infer on every video.")
+_PROCESSES = flags.DEFINE_string("processes", "", "One of several: auto, or INDEX/COUNT@HOST:PORT; docs/scaling.md.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Where results go; runs/<stage>, or runs/smoke/<stage>, if not given.")
 
 
@@ -45,7 +47,8 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # a checkpoint's every step is not news
     try:
         parse_flags(argv)
-        return run.run(_CONFIG.value, _WORKDIR.value, _MODE.value)
+        with processes.joined(_PROCESSES.value):
+            return run.run(_CONFIG.value, _WORKDIR.value, _MODE.value)
     except UserError as error:
         print(f"echojax: {error}", file=sys.stderr)
         return 2

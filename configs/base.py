@@ -21,6 +21,10 @@ def get_config() -> ConfigDict:
             "echoclip_dir": "weights/echoclip",  # EchoCLIP, from `echojax port`; where it is missing it is left out
             "init_from": "",  # checkpoint with weights to start from, or "random"
             "names": "",  # text file, one name a line: only these videos are inferred and evaluated; "" is all
+            "data": {
+                "resident": "",  # keep what is trained on in memory: "device" (accelerators), "host", or "" (stream)
+                "cache_dir": "~/.cache/echojax/data",  # local copies of what data_dir and masks_dir name at gs://
+            },
             # Which videos carry labels.
             "labels": {
                 "subset": "ssl",  # "ssl": a labelled and an unlabelled part of TRAIN; "all": all of TRAIN is labelled
@@ -33,6 +37,7 @@ def get_config() -> ConfigDict:
                 "variant": "r2plus1d_18",  # video network: r2plus1d_18, mc3_18 or r3d_18
                 "width": 64,  # channels of the first stage; every other width scales with it
                 "blocks": (0,),  # residual blocks per stage; (0,) is the network's own depth
+                "decoder": 0,  # channels of DeepLabV3+'s decoder, for finer borders; 0 is DeepLabV3, which has none
                 "fourth_channel_init": "uniform",  # new stem kernels of the mask channel: "uniform" U(-1, 1), or "zero"
                 "initial_ef": 55.6,  # percent; bias of the new output layer
                 "dtype": "float32",  # of the computation: float32 or bfloat16; parameters and statistics stay float32
@@ -68,6 +73,17 @@ def get_config() -> ConfigDict:
                 "periods": (1,),  # a clip takes every so many-th frame of the video; one of these, drawn per clip
                 "dice_weight": 0.0,  # of the Dice loss beside the cross-entropy
             },
+            "seg_masks": {
+                "dice_weight": 1.0,  # of the Dice loss beside the cross-entropy
+            },
+            # How strongly training pictures of seg_masks are changed, 0 to 1; echojax/augment.py says what each is.
+            "augment": {
+                "geometry": 0.0,
+                "gray": 0.0,
+                "texture": 0.0,
+                "cuts": 0.0,
+                "marks": 0.0,
+            },
             "optimiser": {
                 "name": "sgd",  # "sgd", or "adam" for training from random weights
                 "learning_rate": 1e-4,
@@ -79,6 +95,7 @@ def get_config() -> ConfigDict:
             },
             "train": {
                 "batch_size": 20,  # labelled videos per step, over all devices
+                "accumulate": 1,  # parts in which a batch is computed one after the other, in the memory of one
                 "num_epochs": 25,
                 "max_steps": -1,  # stop after so many steps; -1 is after num_epochs
                 "patience": 0,  # stop after so many validations without a better one; 0 never
@@ -88,6 +105,9 @@ def get_config() -> ConfigDict:
                 "log_steps": 10,  # steps between lines of log.jsonl
                 "num_threads": 2,  # reading threads
                 "prefetch": 8,  # batches read ahead
+            },
+            "mesh": {
+                "shard_params": False,  # True splits parameters and optimiser state over the devices: less memory each
             },
             "validation": {
                 "every_epochs": 1,
@@ -129,6 +149,7 @@ def get_config() -> ConfigDict:
                 "seed": 0,
                 "num_frames": (80, 200),  # frames per video, at least and at most
                 "variety": 1.0,  # how much hearts and pictures differ: 1 as the generator can, 0 hardly
+                "without": (),  # ingredients to leave out, by the names in data_prep/phantom/ingredients.py
                 "splits": (0.75, 0.125, 0.125),  # shares of TRAIN, VAL and TEST
                 "truth": False,  # also write the true masks, as a masks_dir: <data_dir>_truth
             },

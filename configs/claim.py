@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data_dir = "data/claim"
     config.phantoms.num_videos = 640
     config.phantoms.seed = 1
+    config.phantoms.variety = 0.4
     config.labels.num_labelled = 64
     config.labels.num_unlabelled = 448
     config.phantoms.splits = (0.8, 0.05, 0.15)

@@ -8,6 +8,7 @@ import importlib
 import sys
 
 from echojax.errors import UserError
+from echojax.remote import is_remote
 
 # Command -> module with `add_arguments(parser)` and `run(args) -> exit code`, and what it is for.
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
         "data_prep.phantom.command",
         "make beating-heart phantoms with known truth, in EchoNet-Dynamic's layout",
     ),
+    "beam": ("data_prep.beam", "the same conversion as an Apache Beam pipeline, on any runner"),
     "masks": ("data_prep.masks", "masks as CSS and EchoDFKD store them, or the truth of phantoms, to records; or back"),
     "verify": (
         "data_prep.verify",
@@ -55,7 +57,9 @@ def main(arguments: list[str]) -> int:
     subparser = argparse.ArgumentParser(prog=f"{parser.prog} {own.command}", description=text)
     module.add_arguments(subparser)
     try:
-        return module.run(subparser.parse_args(rest + arguments[1:]))
+        options = subparser.parse_args(rest + arguments[1:])
+        _check_local(vars(options))
+        return module.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -64,6 +68,17 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
     return 2
+
+
+def _check_local(options: dict) -> None:
+    """Raises UserError where an option names a place in a bucket: it would become a folder of that name here."""
+    for name in ("source", "data_dir", "output"):
+        value = options.get(name)
+        if value is not None and is_remote(value):
+            raise UserError(
+                f"--{name}={value} is in a bucket, expected a local folder: conversion appends to many files at once; "
+                "convert into a local folder and copy it, or mount the bucket"
+            )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 Work is cut into shards of consecutive rows of one split. A shard's sidecar in `.shards/` holds a fingerprint of
 everything that went into it (table rows, tracings, sizes and times of the video files, options); a run keeps the shards
 whose fingerprint still holds and makes the others. Killed at any moment, it goes on where it stopped; after a file was
-mended, only that file's shard is made anew.
+mended, only that file's shard is made anew. With `--shard=I/N` a machine makes every N-th shard, and the command
+without it finishes; `data_prep.beam` leaves the distribution to Apache Beam.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
@@ -81,6 +83,51 @@ class Summary:
         return "\n".join(lines)
 
 
+@dataclasses.dataclass(frozen=True)
+class PartSummary:
+    """What the conversion of a part did.
+
+    Attributes:
+      part: (i, n), the part and how many there are.
+      num_shards, num_all_shards: of the part and of the whole conversion.
+      num_resumed: shards of the part kept from an earlier run.
+      num_videos: stored in the part.
+      num_failures: findings through which something of the part is not in the records.
+    """
+
+    part: tuple[int, int]
+    num_shards: int
+    num_all_shards: int
+    num_resumed: int
+    num_videos: int
+    num_failures: int
+
+    def __str__(self) -> str:
+        number, count = self.part
+        resumed = f" ({self.num_resumed} kept from an earlier run)" if self.num_resumed else ""
+        failed = f", {self.num_failures} failures" if self.num_failures else ""
+        return (
+            f"part {number}/{count}: {self.num_shards} of {self.num_all_shards} shards{resumed}, {self.num_videos} "
+            f"videos{failed}; when every part from 0 to {count - 1} is done, the same command without --shard finishes"
+        )
+
+
+class Conversion(NamedTuple):
+    """A conversion that has begun.
+
+    Attributes:
+      found: what the source's tables say.
+      directory: where the records go.
+      options: what the shards depend on besides the source.
+      shards: all of them, made or not.
+    """
+
+    found: source_lib.Source
+    directory: pathlib.Path
+    options: dict
+    shards: list[shards_lib.Shard]
+
+
 def convert(
     source: os.PathLike | str,
     data_dir: os.PathLike | str,
@@ -109,6 +156,56 @@ def convert(
       UserError: the source has another layout, or `data_dir` holds something else.
       StrictError: see `strict`; `report.csv` is written, the conversion is not finished.
     """
+    conversion = begin(source, data_dir, pixels, videos_per_shard, layout)
+    results, num_resumed = _make_missing(conversion, conversion.shards, workers, strict, progress)
+    return _finish(conversion, results, num_resumed)
+
+
+def convert_part(
+    source: os.PathLike | str,
+    data_dir: os.PathLike | str,
+    part: tuple[int, int],
+    pixels: str = "rgb",
+    workers: int | None = None,
+    strict: bool = False,
+    progress: bool = True,
+    videos_per_shard: int = VIDEOS_PER_SHARD,
+    layout: source_lib.Layout = source_lib.ECHONET,
+) -> PartSummary:
+    """Makes every n-th shard of a conversion, beginning with shard i: the work of one machine of n.
+
+    The parts may run at once and in any order, on machines that see both directories, and each may be run again. When
+    all are done, `convert` finds every shard made and finishes.
+
+    Args:
+      part: (i, n), with i from 0 to n - 1.
+      others: as for `convert`.
+
+    Raises:
+      UserError, StrictError: as `convert`.
+    """
+    number, count = part
+    conversion = begin(source, data_dir, pixels, videos_per_shard, layout)
+    shards = conversion.shards[number::count]
+    results, num_resumed = _make_missing(conversion, shards, workers, strict, progress)
+    return PartSummary(
+        part=part,
+        num_shards=len(shards),
+        num_all_shards=len(conversion.shards),
+        num_resumed=num_resumed,
+        num_videos=sum(result.num_videos for _, result in results),
+        num_failures=sum(problem.is_failure for _, result in results for problem in result.problems),
+    )
+
+
+def begin(
+    source: os.PathLike | str,
+    data_dir: os.PathLike | str,
+    pixels: str,
+    videos_per_shard: int,
+    layout: source_lib.Layout,
+) -> Conversion:
+    """Reads the source's tables, claims the directory and plans the shards; see `convert`."""
     if pixels not in CHANNELS:
         raise UserError(f"--pixels is {pixels!r}, expected one of {', '.join(CHANNELS)}")
     if videos_per_shard < 1:
@@ -123,22 +220,31 @@ def convert(
         "videos_per_shard": videos_per_shard,
     }
     _claim(directory, options)
-    _refuse_if_strict(strict, directory, found.problems)
     shards = shards_lib.plan_shards(directory, found.rows, pixels, videos_per_shard)
+    return Conversion(found, directory, options, shards)
+
+
+def _make_missing(
+    conversion: Conversion, shards: Sequence[shards_lib.Shard], workers: int | None, strict: bool, progress: bool
+) -> tuple[list[tuple[shards_lib.Shard, shards_lib.ShardResult]], int]:
+    """Makes those of the shards that are not made yet; returns what became of each, and how many were there already."""
+    directory, found = conversion.directory, conversion.found
+    _refuse_if_strict(strict, directory, found.problems)
     done = {shard: result for shard in shards if (result := shards_lib.load_finished(shard)) is not None}
     num_resumed = len(done)
     if num_resumed < len(shards):
         # Its presence says that a directory is complete.
         (directory / "dataset_info.json").unlink(missing_ok=True)
     _refuse_if_strict(strict, directory, [*found.problems, *(p for r in done.values() for p in r.problems)])
-    with tqdm.tqdm(total=len(found.rows), unit="video", disable=not progress, desc="converting") as bar:
+    num_rows = sum(len(shard.rows) for shard in shards)
+    with tqdm.tqdm(total=num_rows, unit="video", disable=not progress, desc="converting") as bar:
         bar.update(sum(len(shard.rows) for shard in done))
         pending = [shard for shard in shards if shard not in done]
         for shard, result in shards_lib.map_shards(shards_lib.make_shard, pending, workers or os.cpu_count() or 1):
             done[shard] = result
             bar.update(len(shard.rows))
             _refuse_if_strict(strict, directory, [*found.problems, *result.problems])
-    return _finish(directory, found, [(shard, done[shard]) for shard in shards], options, num_resumed)
+    return [(shard, done[shard]) for shard in shards], num_resumed
 
 
 def _claim(directory: pathlib.Path, options: dict) -> None:
@@ -151,7 +257,9 @@ def _claim(directory: pathlib.Path, options: dict) -> None:
                 f"{directory}: holds a conversion with {', '.join(other)}; remove it or choose another --data_dir"
             )
         return
-    if directory.is_dir() and any(not entry.name.startswith(".") for entry in directory.iterdir()):
+    # Another part of the same conversion may have claimed the directory meanwhile, and have written a shard.
+    foreign = directory.is_dir() and any(not entry.name.startswith(".") for entry in directory.iterdir())
+    if foreign and not path.is_file():
         raise UserError(f"{directory}: is not empty and no conversion of ours; choose another --data_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, options)
@@ -164,8 +272,9 @@ def _refuse_if_strict(strict: bool, directory: pathlib.Path, found: Sequence[Pro
         raise StrictError(f"--strict: {failures[0]} ({len(failures)} so far, listed in {report})")
 
 
-def _finish(directory, found, results, options, num_resumed) -> Summary:
+def _finish(conversion: Conversion, results, num_resumed: int) -> Summary:
     """Writes index, report, manifest and TFDS's description, in this order."""
+    found, directory, options, _ = conversion
     _remove_leftovers(directory, [shard for shard, _ in results])
     videos.write_source_list(directory, found.listed)
     channels = CHANNELS[options["pixels"]]
@@ -253,6 +362,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="fail at the first input that cannot be stored whole")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.add_argument("--videos_per_shard", type=int, default=VIDEOS_PER_SHARD, help="default: %(default)s")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="convert part I of N (0/N ... N-1/N, on as many machines as you like); without it, all that is missing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -262,12 +376,22 @@ def run(args: argparse.Namespace) -> int:
 
 def run_conversion(args: argparse.Namespace, layout: source_lib.Layout) -> int:
     """Converts as the arguments of `add_arguments` say and prints what was done; returns the exit code."""
+    options = (args.pixels, args.workers, args.strict, True, args.videos_per_shard, layout)
     try:
-        summary = convert(
-            args.source, args.data_dir, args.pixels, args.workers, args.strict, True, args.videos_per_shard, layout
-        )
+        if args.shard is None:
+            summary = convert(args.source, args.data_dir, *options)
+        else:
+            summary = convert_part(args.source, args.data_dir, parse_part(args.shard), *options)
     except StrictError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(summary)
     return 1 if summary.num_failures else 0
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """`"2/8"` to (2, 8), the third of eight parts."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise UserError(f"--shard is {text!r}, expected I/N with I from 0 to N-1, such as 0/8 ... 7/8 for eight parts")
+    return int(number), int(count)

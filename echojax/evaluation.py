@@ -20,6 +20,7 @@ from echojax.networks import Network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, MaskWriter, VideoSet, encode_logits, export_seg_files, open_masks
 from echojax.stages import common
+from echojax.train import processes
 
 _INTERVALS = {"percentile95": {"method": "percentile", "level": 0.95}, "legacy90": {"method": "legacy90", "level": 0.9}}
 
@@ -211,29 +212,41 @@ def predict_split(run: Run, split: str) -> None:
 
 
 def infer_masks(run: Run, split: str) -> None:
-    """Writes the masks of every frame of a split's videos to `masks/<split>/`; a killed run goes on where it was."""
+    """Writes the masks of every frame of a split's videos to `masks/<split>/`; a killed run goes on where it was.
+
+    Several processes share the shards; none writes before all have seen which are missing.
+    """
     infer = run.config.infer
     videos = run.videos
     cohort = common.unlabelled_cohort(videos, videos.select(split), run.config.labels)
     require(cohort, split, videos)
     names = [str(name) for name in videos.name[cohort.positions]]
-    writer = MaskWriter(
-        run.workdir / "masks",
-        split,
-        names,
-        encoding=infer.encoding,
-        num_shards=-(-len(names) // infer.videos_per_shard),
-        producer=run.checkpoint,
+    writer = processes.first_then_others(
+        lambda: MaskWriter(
+            run.workdir / "masks",
+            split,
+            names,
+            encoding=infer.encoding,
+            num_shards=-(-len(names) // infer.videos_per_shard),
+            producer=run.checkpoint,
+        )
     )
-    pending = list(writer.pending())
+    pending = processes.share(list(writer.pending()))
+    processes.wait()
     positions = {shard: [videos.position(name) for name in names] for shard, names in pending}
     num_frames = sum(int(videos.num_frames[position]) for shard in positions.values() for position in shard)
-    with tqdm(total=num_frames, desc=f"masks of {split}", unit="frame", mininterval=0.5) as progress:
+    title, silent = f"masks of {split}", not processes.is_first()
+    with tqdm(total=num_frames, desc=title, unit="frame", mininterval=0.5, disable=silent) as progress:
         for shard, names in pending:
             writer.write_shard(shard, zip(names, run.segment_videos(positions[shard], progress), strict=True))
-    writer.finish()
-    if infer.seg_npz:
-        export_seg_files(open_masks(writer.directory), run.workdir / "seg_npz")
+    processes.wait()
+
+    def finish() -> None:
+        writer.finish()
+        if infer.seg_npz:
+            export_seg_files(open_masks(writer.directory), run.workdir / "seg_npz")
+
+    processes.first_does(finish)
 
 
 def _segment_traced_videos(run: Run, source: TracedFrames) -> tuple[evaluate.DiceCounts, evaluate.DiceCounts]:

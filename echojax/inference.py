@@ -1,14 +1,23 @@
 """Trained networks over whole data sets: masks of every frame, ejection fractions of chosen clips.
 
 Frames and clips of all videos are lined up and cut into blocks of one size, so that a single compiled program serves
-videos of every length; in eval mode the block size changes nothing.
+videos of every length; in eval mode the block size changes nothing. Several processes share the clips.
+
+The device is never waited for: a block's result is fetched when the next one is under way. Of overlapping clips the
+frames are read and sent once, and the clips cut on the device. More is not shared between them: what a video network
+makes of a frame depends on its place in the clip from the second convolution on, as each clip is padded at its ends.
 """
 
+import concurrent.futures
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from echojax import clips
@@ -17,7 +26,13 @@ from echojax.models import functional
 from echojax.networks import Network
 from echojax.preprocessing import Preprocessing
 from echojax.records import VideoSet
-from echojax.train.mesh import compiler_options, make_mesh, put_batch
+from echojax.resident import lay_out, look_up, number_frames
+from echojax.train import processes
+from echojax.train.mesh import compiler_options, make_mesh, put_batch, replicated
+
+T = TypeVar("T")
+
+_WINDOW_FRAMES = 2048  # frames that are on the device at once, of all clips of a dozen videos: 77 MB in RGB
 
 
 def make_segment(network: Network, preprocessing: Preprocessing) -> Callable:
@@ -67,16 +82,95 @@ def predict_ef(
       One float32 array per video, as long as its starts.
     """
     mesh = make_mesh()
+    block_size = -(-batch_size // mesh.size) * mesh.size
+    lengths = source.videos.num_frames[source.positions]
     wanted = [(item, int(start)) for item, of_item in enumerate(starts) for start in of_item]
-    predictions = np.empty(len(wanted), np.float32)
-    done = 0
-    with tqdm(total=len(wanted), desc=label, unit="clip", mininterval=0.5) as progress:
-        for block, num_real in padded_blocks(wanted, -(-batch_size // mesh.size) * mesh.size):
-            batch = stack([source.clip_at(item, start) for item, start in block])
-            predictions[done : done + num_real] = np.asarray(regress(params, stats, put_batch(mesh, batch)))[:num_real]
-            done += num_real
-            progress.update(num_real)
-    return np.split(predictions, np.cumsum([len(of_item) for of_item in starts])[:-1])
+    if len(wanted) * source.num_frames > sum(lengths):
+        groups, read = _group_by_frames(wanted, lengths), _cut_clips
+    else:
+        groups, read = [wanted[first : first + block_size] for first in range(0, len(wanted), block_size)], _read_clips
+    share = processes.share(groups)
+    running = ((regress(params, stats, batch), num_real) for batch, num_real in read(source, share, block_size, mesh))
+    num_clips = [len(group) for group in share]
+    fetched = [np.empty(0, np.float32)]
+    silent = not processes.is_first()
+    with tqdm(total=sum(num_clips), desc=label, unit="clip", mininterval=0.5, disable=silent) as progress:
+        for of_block in _fetch(running):
+            fetched.append(of_block)
+            progress.update(len(of_block))
+    of_groups = np.split(np.concatenate(fetched), np.cumsum(num_clips)[:-1]) if share else []
+    gathered = processes.gather([{"ef": of_group} for of_group in of_groups])
+    ef = np.concatenate([np.empty(0, np.float32), *(of_group["ef"] for of_group in gathered)])
+    return np.split(ef, np.cumsum([len(of_item) for of_item in starts])[:-1])
+
+
+def _group_by_frames(wanted: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[list[tuple[int, int]]]:
+    """Clips (item, start) in groups of whole, neighbouring videos, of up to `_WINDOW_FRAMES` frames together."""
+    groups, num_frames, last = [], 0, None
+    for item, of_item in itertools.groupby(wanted, key=lambda clip: clip[0]):
+        # A video without clips in between lies in the window, too.
+        num_frames += sum(lengths[item if last is None else last + 1 : item + 1])
+        if last is None or num_frames > _WINDOW_FRAMES:
+            groups.append([])
+            num_frames = lengths[item]
+        groups[-1].extend(of_item)
+        last = item
+    return groups
+
+
+def _read_clips(source: Clips, groups: Sequence[list], block_size: int, mesh: Mesh) -> Iterator[tuple[dict, int]]:
+    """Blocks of clips on the device, each clip read and sent for itself; how many of each block are real."""
+    for group in groups:
+        for block, num_real in padded_blocks(group, block_size):
+            yield put_batch(mesh, stack((source.clip_at(*clip) for clip in block), block_size)), num_real
+
+
+def _cut_clips(source: Clips, groups: Sequence[list], block_size: int, mesh: Mesh) -> Iterator[tuple[dict, int]]:
+    """The same blocks, cut on the device out of the frames of each group, which are read while it is busy."""
+    cut = jax.jit(
+        lambda rows, fields: look_up(rows, source.pictures, fields),
+        out_shardings=NamedSharding(mesh, PartitionSpec("data")),
+    )
+    capacity = 1 + max(_WINDOW_FRAMES, *source.videos.num_frames[source.positions])
+    for group, (numbered, rows) in zip(groups, _ahead(_read_windows(source, groups, capacity)), strict=True):
+        rows = jax.device_put(rows, replicated(mesh))
+        first = group[0][0]
+        for block, num_real in padded_blocks(group, block_size):
+            numbers = stack((numbered.clip_at(item - first, start) for item, start in block), block_size)
+            yield cut(rows, put_batch(mesh, numbers)), num_real
+
+
+def _read_windows(source: Clips, groups: Sequence[list], capacity: int) -> Iterator[tuple[Clips, dict]]:
+    """Of each group's videos: the source with numbers of frames, and their frames in arrays of one size."""
+    for group in groups:
+        of_group = dataclasses.replace(source, positions=source.positions[group[0][0] : group[-1][0] + 1])
+        flats = lay_out([of_group])
+        rows = {}
+        for kind, flat in flats.items():
+            rows[kind] = np.empty((capacity, *flat.frame_shape), flat.dtype)
+            for first, frames in flat.blocks(256):
+                rows[kind][first : first + len(frames)] = frames
+        yield number_frames(of_group, flats), rows
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before it is in use."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _fetch(running: Iterator[tuple[jax.Array, int]]) -> Iterator[np.ndarray]:
+    """Results of blocks, without what fills them up, each fetched when the next block has been started."""
+    last = None
+    for block in running:
+        if last is not None:
+            yield np.asarray(last[0])[: last[1]]
+        last = block
+    if last is not None:
+        yield np.asarray(last[0])[: last[1]]
 
 
 def predict_masks(
@@ -91,10 +185,11 @@ def predict_masks(
     waiting: list[np.ndarray] = []  # logits of frames whose video is not complete yet
     lengths = iter([int(videos.num_frames[position]) for position in positions])
     length = next(lengths, None)
-    for block, num_real in _frame_blocks(videos, positions, block_size):
-        logits = np.asarray(segment(params, stats, put_batch(mesh, block)))[:num_real]
+    blocks = _frame_blocks(videos, positions, block_size)
+    running = ((segment(params, stats, put_batch(mesh, block)), num_real) for block, num_real in blocks)
+    for logits in _fetch(running):
         waiting.append(logits)
-        progress.update(num_real)
+        progress.update(len(logits))
         while length is not None and sum(map(len, waiting)) >= length:
             frames = np.concatenate(waiting)
             yield frames[:length]
@@ -105,10 +200,8 @@ def segment_frames(segment: Callable, params, stats, frames: np.ndarray, batch_s
     """Logits (t, h, w) of the frames (t, h, w, c) of one video, in blocks of one size."""
     mesh = make_mesh()
     blocks = padded_blocks(frames, -(-batch_size // mesh.size) * mesh.size)
-    logits = [
-        np.asarray(segment(params, stats, put_batch(mesh, np.stack(block))))[:num_real] for block, num_real in blocks
-    ]
-    return np.concatenate(logits)
+    running = ((segment(params, stats, put_batch(mesh, np.stack(block))), num_real) for block, num_real in blocks)
+    return np.concatenate(list(_fetch(running)))
 
 
 def _frame_blocks(videos: VideoSet, positions: Sequence[int], block_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -37,14 +37,14 @@ class Network(NamedTuple):
 
 
 def describe_segmentation(network_config) -> dict:
-    """Description of the DeepLabV3-ResNet50 that a config asks for."""
+    """Description of the DeepLabV3-ResNet50 that a config asks for; a decoder is only spoken of where there is one."""
     return {
         "family": "deeplabv3",
         "width": network_config.width,
         "blocks": _blocks(network_config.blocks, (3, 4, 6, 3)),
         "in_channels": 3,
         "dtype": network_config.dtype,
-    }
+    } | ({"decoder": network_config.decoder} if network_config.decoder else {})
 
 
 def describe_video(network_config, in_channels: int) -> dict:

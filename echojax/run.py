@@ -1,5 +1,6 @@
 """From a config and a mode to a finished run: train, evaluate or infer one stage."""
 
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 
-from echojax import evaluation, judging, pages
+from echojax import evaluation, judging, pages, remote
 from echojax.data import data_kind, read_names, usual_size
 from echojax.errors import UserError
 from echojax.files import write_json
@@ -17,12 +18,15 @@ from echojax.networks import build_network
 from echojax.pipelines.phantoms import ensure_phantoms
 from echojax.records import VideoSet, open_masks, open_videos
 from echojax.report import page
-from echojax.train import checkpoint
+from echojax.resident import make_resident
+from echojax.train import checkpoint, processes
 from echojax.train.loop import train
 from echojax.versions import versions
 
-STAGES = ("seg", "css", "ef", "teacher", "kd", "dfkd_targets", "dfkd")
-PIPELINES = ("demo", "claim", "dfkd_sweep", "improvement")
+STAGES = ("seg", "seg_masks", "css", "ef", "teacher", "kd", "dfkd_targets", "dfkd")
+PIPELINES = ("demo", "claim", "dfkd_sweep", "improvement", "weights", "paper")
+# Those that may run in several processes; the others have small networks to train, and share out devices by themselves.
+LARGE_PIPELINES = ("paper",)
 MODES = ("train", "evaluate", "infer")
 
 
@@ -46,7 +50,7 @@ def run(config, workdir: str | Path, mode: str) -> int:
     """Runs a config; see `python main.py --help`.
 
     Args:
-      workdir: "" is runs/<stage>, or runs/smoke/<stage> for a smoke variant.
+      workdir: "" is runs/<stage>, or runs/smoke/<stage> for a smoke variant; may be in a bucket (`echojax.remote`).
       mode: train (and evaluate), evaluate or infer.
 
     Returns:
@@ -57,13 +61,30 @@ def run(config, workdir: str | Path, mode: str) -> int:
     """
     if mode not in MODES:
         raise UserError(f"--mode is {mode!r}, expected one of {', '.join(MODES)}")
-    if jax.process_count() > 1:
+    if jax.process_count() > 1 and config.stage in PIPELINES and config.stage not in LARGE_PIPELINES:
         raise UserError(
-            f"this is one of {jax.process_count()} processes; runs of several processes are not supported yet, "
-            "start one process with all its devices"
+            f"{config.stage} runs in one process, this is one of {jax.process_count()}; leave --processes out"
         )
-    workdir = Path(workdir or f"runs/{'smoke/' if config.smoke else ''}{config.stage}").expanduser()
+    workdir = workdir or f"runs/{'smoke/' if config.smoke else ''}{config.stage}"
+    check_places(config, workdir)
     enable_compile_cache(config.compile_cache_dir)
+    remote.use_cache(config.data.cache_dir)
+    with remote.working_folder(workdir) as folder:
+        return _run_in(folder, config, mode)
+
+
+def check_places(config, workdir: str | Path) -> None:
+    """Raises UserError for a place in a bucket where only a local one will do."""
+    if remote.is_remote(workdir) and jax.process_count() > 1:
+        raise UserError(
+            f"--workdir={workdir}: several processes write into one folder; mount the bucket on every host, for "
+            "instance with gcsfuse, and give the folder where it is mounted"
+        )
+    if remote.is_remote(config.data_dir) and config.phantoms.num_videos:
+        raise UserError(f"data_dir={config.data_dir}: phantoms are made in a local folder; give one, or copy it there")
+
+
+def _run_in(workdir: Path, config, mode: str) -> int:
     evaluated = None
     if config.stage in PIPELINES:
         if mode != "train":
@@ -74,20 +95,21 @@ def run(config, workdir: str | Path, mode: str) -> int:
     else:
         raise UserError(f"stage is {config.stage!r}, expected one of {', '.join(STAGES + PIPELINES)}")
     failures = evaluated.describe_failures() if evaluated else []
-    print("\n".join([*failures, describe_files(workdir), "Research use only, not a medical device."]))
+    if processes.is_first():
+        print("\n".join([*failures, describe_files(workdir), "Research use only, not a medical device."]))
     return 1 if failures else 0
 
 
 def train_stage(config, workdir: Path) -> Evaluated:
     """Trains a stage, writes masks if asked to, and evaluates; a stage that trains nothing applies what it is given."""
-    ensure_phantoms(config.data_dir, config.phantoms)
+    processes.first_does(lambda: ensure_phantoms(config.data_dir, config.phantoms))
     for name, required in config.requires.items():
         if not (workdir.parent / name / "metrics.json").exists():
             train_stage(required, workdir.parent / name)
     if hasattr(_module(config), "build"):
         train_network(config, workdir)
     else:
-        write_config(config, workdir)
+        processes.first_does(lambda: write_config(config, workdir))
     if config.infer.after_training:
         infer_stage(config, workdir)
     return evaluate_stage(config, workdir)
@@ -95,32 +117,44 @@ def train_stage(config, workdir: Path) -> Evaluated:
 
 def train_network(config, workdir: Path) -> None:
     """Trains a stage's network from where it stands to its end."""
-    stage = _module(config).build(config)
+    stage = make_resident(_module(config).build(config), config.data.resident)
     for note in stage.notes:
         print(f"{stage.name}: {note}")
-    write_config(config, workdir)
+    processes.first_does(lambda: write_config(config, workdir))
     timing = train(stage, config, workdir, versions())
     print(f"{stage.name}: {timing.describe()}")
 
 
 def evaluate_stage(config, workdir: Path) -> Evaluated:
-    """Evaluates a run's best checkpoint on the config's splits, where they hold videos, and writes its page."""
-    run_ = open_run(config, workdir)
-    evaluate = evaluation.evaluate_ef
-    if _module(config).KIND == "segmentation":
-        evaluate = judging.judge_videos if config.evaluation.videos else evaluation.evaluate_segmentation
-    results = {split: evaluate(run_, split) for split in filled_splits(run_.videos, config.evaluation.splits)}
-    if not (workdir / "metrics.json").exists():
-        write_json(workdir / "metrics.json", {})  # nothing could be measured: the run is finished all the same
-    return Evaluated(results, pages.write_run_page(run_, results))
+    """Evaluates a run's best checkpoint on the config's splits, where they hold videos, and writes its page.
+
+    Several processes share what the network has to compute; the first alone writes the page, and judges whole videos.
+    """
+    with processes.output_folder(workdir) as folder:
+        run_ = dataclasses.replace(open_run(config, workdir), workdir=folder)
+        evaluate, splits = evaluation.evaluate_ef, filled_splits(run_.videos, config.evaluation.splits)
+        if _module(config).KIND == "segmentation":
+            evaluate = judging.judge_videos if config.evaluation.videos else evaluation.evaluate_segmentation
+        if evaluate is judging.judge_videos and not processes.is_first():
+            splits = []
+        results = {split: evaluate(run_, split) for split in splits}
+        if not (folder / "metrics.json").exists():
+            write_json(folder / "metrics.json", {})  # nothing could be measured: the run is finished all the same
+        return Evaluated(results, pages.write_run_page(run_, results) if processes.is_first() else {})
 
 
 def infer_stage(config, workdir: Path) -> None:
     """Applies a run's best checkpoint to every video of the config's splits: masks, or EF per video and clip."""
     run_ = open_run(config, workdir)
-    infer = evaluation.infer_masks if _module(config).KIND == "segmentation" else evaluation.predict_split
-    for split in filled_splits(run_.videos, config.infer.splits):
-        infer(run_, split)
+    splits = filled_splits(run_.videos, config.infer.splits)
+    if _module(config).KIND == "segmentation":
+        for split in splits:
+            evaluation.infer_masks(run_, split)
+        return
+    with processes.output_folder(workdir) as folder:
+        run_ = dataclasses.replace(run_, workdir=folder)
+        for split in splits:
+            evaluation.predict_split(run_, split)
 
 
 def filled_splits(videos: VideoSet, splits: Sequence[str]) -> list[str]:

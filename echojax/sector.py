@@ -28,6 +28,11 @@ FIT_SIDE_PX = 112
 # of what compression does to the stillest part of the picture.
 MOVING_LEVELS = (0.4, 1.2)
 MOVING_OVER_NOISE = 4.0
+# Compression makes still letters and bars flicker, but by less than this share of their grey level.
+MIN_FLICKER = 0.02
+# What compression spills over an edge moves, but is dark: a moving pixel counts in full from this share of the level
+# that the upper quarter of the moving area has, within limits.
+FULL_LEVEL_SHARE, FULL_LEVELS = 0.04, (0.5, 2.0)
 BRIGHT_LEVEL = 24
 # EchoNet-Dynamic: where the uppermost echo lies, and how much of the sector's height fits, in sides of the square.
 TOP_MARGIN = 7 / 112
@@ -44,6 +49,8 @@ MIN_FILLED = 0.35
 MAX_TOP_WIDTH = 0.75
 # EchoNet-Dynamic's crops show 60 to 85 % of their sectors.
 MIN_SHOWN_SHARE = 0.55
+# A window is doubtful where less of the fan moves, or less of what moves lies in the fan.
+SURE_FILLED, SURE_EXPLAINED = 0.65, 0.88
 MIN_LETTERS = 8
 LETTER_LEVEL = 60
 _COLOURED_SPREAD = 60
@@ -69,7 +76,8 @@ class Sector:
       mask: bool (h, w) at the clip's size; all True where the clip is a crop of the sector already.
       window: what the network shall see.
       fan: the fitted fan in the clip's pixels, or None where the moving area is none.
-      flags: what is doubtful: `cut_sector`, `no_fan`, `still`, `colour_doppler`, `tinted`, `text_outside`.
+      flags: what is doubtful: `cut_sector`, `no_fan`, `unclear_sector`, `still`, `colour_doppler`, `tinted`,
+        `text_outside`.
     """
 
     mask: Bool[np.ndarray, "h w"]
@@ -105,7 +113,8 @@ def find_sector(
         inside = np.zeros((height, width), bool)
         inside[region.top : region.bottom, region.left : region.right] = True
         moves &= inside
-    shape, fan = _find_shape(moves)
+    evidence = _shrink(_weigh(moves, levels)[None])[0]
+    shape, fan = _find_shape(evidence, height, width)
     if shape is None or (fan is None and is_still):
         raise UserError(
             f"{name}: no ultrasound sector found in {len(frames)} frames of {width}x{height}: nothing as large as a "
@@ -121,6 +130,8 @@ def find_sector(
     flags += _colour_flags(frames, shape)
     if _is_crop(window, height, width):
         return Sector(np.ones((height, width), bool), Window(0, 0, height, width), fan, tuple(flags))
+    if fan is not None:
+        flags += _doubt_flags(evidence, fan.scaled(max(evidence.shape) / max(height, width)))
     flags += _text_flags(levels, shape)
     return Sector(shape, window, fan, tuple(flags))
 
@@ -165,16 +176,25 @@ def _find_moving(frames):
     grey = grey[..., 0].astype(np.float32)
     activity, levels = grey.std(0), grey.mean(0)
     threshold = np.clip(MOVING_OVER_NOISE * np.quantile(activity, 0.2), *MOVING_LEVELS)
-    moves = activity > threshold
+    moves = (activity > threshold) & (activity > MIN_FLICKER * levels)
     if moves.mean() >= MIN_AREA_SHARE:
         return moves, levels, False
     return levels > BRIGHT_LEVEL, levels, True
 
 
-def _find_shape(moves) -> tuple[np.ndarray | None, Fan | None]:
-    """The sector's pixels, and its fan; without the latter the moving piece's own, without either None."""
-    height, width = moves.shape
-    small = _shrink(moves[None])[0]
+def _weigh(moves: Bool[np.ndarray, "h w"], levels: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """How much each pixel speaks for the sector, 0 to 1: moving ones, dark ones less."""
+    if not moves.any():
+        return moves.astype(np.float32)
+    full = np.clip(FULL_LEVEL_SHARE * np.quantile(levels[moves], 0.75), *FULL_LEVELS)
+    return moves * np.clip(levels / full, 0, 1)
+
+
+def _find_shape(
+    small: Float[np.ndarray, "h2 w2"], height: int, width: int
+) -> tuple[Bool[np.ndarray, "h w"] | None, Fan | None]:
+    """From the shrunk evidence the sector's pixels, and its fan; without the latter the moving piece's own, without
+    either None."""
     small_height, small_width = small.shape
     piece = largest_piece(small > 0.5)
     if piece is None or piece.mean() < MIN_AREA_SHARE:
@@ -194,11 +214,11 @@ def _explains(inside: Bool[np.ndarray, "h w"], piece: Bool[np.ndarray, "h w"]) -
     return is_narrow and inside[piece].mean() >= MIN_EXPLAINED and inside.any() and piece[inside].mean() >= MIN_FILLED
 
 
-def _shrink(masks: Bool[np.ndarray, "t h w"]) -> Float[np.ndarray, "t h2 w2"]:
-    """Shares of the mask in the cells of a grid of at most `FIT_SIDE_PX` a side."""
+def _shrink(masks: np.ndarray) -> Float[np.ndarray, "t h2 w2"]:
+    """Means of masks or weights (t, h, w), 0 to 1, in the cells of a grid of at most `FIT_SIDE_PX` a side."""
     height, width = masks.shape[1:]
     factor = max(1.0, max(height, width) / FIT_SIDE_PX)
-    grey = 255 * masks[..., None].astype(np.uint8)
+    grey = np.rint(255 * masks[..., None]).astype(np.uint8)
     return video.resize(grey, round(height / factor), round(width / factor))[..., 0] / 255
 
 
@@ -249,6 +269,17 @@ def _overlap(sector: Sector) -> tuple[slice, slice, tuple[slice, slice]]:
     rows, columns = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, right))
     place = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     return rows, columns, place
+
+
+def _doubt_flags(evidence: Float[np.ndarray, "h2 w2"], fan: Fan) -> list[Flag]:
+    """Doubt where much of the fan is black, so that its edges are guessed, or much moves beside it."""
+    inside = fan.mask(*evidence.shape)
+    filled, explained = (evidence > 0.5)[inside].mean(), evidence[inside].sum() / evidence.sum()
+    if filled >= SURE_FILLED and explained >= SURE_EXPLAINED:
+        return []
+    reason = "much of it is black" if filled < SURE_FILLED else "much moves beside it"
+    text = f"the sector's edges are unclear, {reason}: look at the overlay; crop the clip to the sector if it is off"
+    return [Flag("unclear_sector", text)]
 
 
 def _colour_flags(frames, shape) -> list[Flag]:

@@ -9,6 +9,8 @@ Recipes are `clips.STUDENT_RECIPES`. Batches are uint8 on the host; casting, dec
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -34,6 +36,8 @@ class StudentClips(ExampleSource):
       sampling: "uniform", every start equally likely, drawn anew in each epoch; or "centre", the clip in the middle of
         the video with the shortest period, always the same: for validation.
     """
+
+    pictures: ClassVar[Mapping[str, str]] = {"clip": "gray", "target": "masks"}
 
     masks: MaskSet
     num_frames: int = 25
@@ -65,8 +69,8 @@ class StudentClips(ExampleSource):
         """
         span = start, start + (self.num_frames - 1) * period + 1, period
         return {
-            "clip": clips.to_gray(self.videos.frames(self.positions[item], *span)),
-            "target": self.masks.frames(self.name(item), *span),
+            "clip": clips.to_gray(self.videos.view(self.positions[item], *span)),
+            "target": self.masks.view(self.name(item), *span),
             "start": np.int32(start),
             "period": np.int32(period),
         }

@@ -8,6 +8,7 @@ Frames are what OpenCV's FFMPEG decoder gives, converted from BGR to RGB. The or
 others differ from it by up to three grey levels, so the backend is fixed and never left to OpenCV's choice.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import struct
@@ -30,6 +31,9 @@ _INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": 
 
 # Containers other than AVI may only estimate their number of frames, from the duration.
 _COUNT_TOLERANCE_FRAMES = 2
+
+# Encoding a stretch of a video by itself is worth a key frame and a thread from so many frames on.
+_MIN_PART_FRAMES = 12
 
 
 class VideoError(UserError):
@@ -159,7 +163,9 @@ def resize(frames: np.ndarray, height: int, width: int, method: str = "area") ->
     return resized
 
 
-def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: str = "MJPG") -> None:
+def write_video(
+    path: os.PathLike | str, frames: np.ndarray, fps: float, codec: str = "MJPG", num_parts: int = 1
+) -> None:
     """Writes a video file; it appears whole or not at all, in a folder that is made if it is missing.
 
     Args:
@@ -168,6 +174,8 @@ def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: 
       fps: frames per second, positive.
       codec: OpenCV's four letters. `MJPG` in `.avi` for data, `vp09` in `.mp4` for a browser, `FFV1` in `.avi` for
         lossless RGB. The pip build of OpenCV holds no H.264 encoder.
+      num_parts: stretches of the video that are encoded at the same time, one core each, and then joined: for slow
+        codecs. Each begins with a key frame.
 
     Raises:
       VideoError: the codec or container is not available or the disk refuses.
@@ -180,15 +188,56 @@ def write_video(path: os.PathLike | str, frames: np.ndarray, fps: float, codec: 
         raise ValueError(f"fps must be positive, got {fps}")
     if frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ValueError(f"height and width must be even, got {frames.shape[1]}x{frames.shape[2]}: pad the frames")
-    height, width = frames.shape[1:3]
-    fourcc = cv2.VideoWriter_fourcc(*codec)
+    num_parts = max(1, min(num_parts, len(frames) // _MIN_PART_FRAMES))
     with replaced_file(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(fps), (width, height))
-        if not writer.isOpened():
-            raise VideoError(path, "unwritable", f"cannot write codec {codec} into {path.suffix} in {path.parent}")
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        writer.release()
+        if num_parts == 1:
+            _encode(temporary, frames, fps, codec, path)
+            return
+        # In the folder of the temporary file, which goes with all that is in it.
+        pieces = [temporary.with_name(f"part{number}{path.suffix}") for number in range(num_parts)]
+        with concurrent.futures.ThreadPoolExecutor(num_parts) as pool:
+            jobs = zip(pieces, np.array_split(frames, num_parts), strict=True)
+            list(pool.map(lambda job: _encode(*job, fps, codec, path), jobs))
+        _join(temporary, pieces, frames.shape[1:3], fps, codec, path)
+
+
+def _encode(temporary: pathlib.Path, frames: np.ndarray, fps: float, codec: str, path: pathlib.Path) -> None:
+    writer = _open_writer(temporary, frames.shape[1:3], fps, codec, [], path)
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+
+
+def _join(
+    temporary: pathlib.Path,
+    pieces: list[pathlib.Path],
+    size: tuple[int, int],
+    fps: float,
+    codec: str,
+    path: pathlib.Path,
+) -> None:
+    """Puts the encoded frames of several files into one, as they are."""
+    writer = _open_writer(temporary, size, fps, codec, [cv2.VIDEOWRITER_PROP_RAW_VIDEO, 1], path)
+    for piece in pieces:
+        # Format -1: packets instead of pictures.
+        reader = cv2.VideoCapture(str(piece), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+        ok, packet = reader.read()
+        while ok:
+            writer.set(cv2.VIDEOWRITER_PROP_KEY_FLAG, reader.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME))
+            writer.write(packet)
+            ok, packet = reader.read()
+        reader.release()
+    writer.release()
+
+
+def _open_writer(
+    temporary: pathlib.Path, size: tuple[int, int], fps: float, codec: str, options: list[int], path: pathlib.Path
+) -> cv2.VideoWriter:
+    fourcc = cv2.VideoWriter_fourcc(*codec)
+    writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, fourcc, float(fps), (size[1], size[0]), options)
+    if not writer.isOpened():
+        raise VideoError(path, "unwritable", f"cannot write codec {codec} into {path.suffix} in {path.parent}")
+    return writer
 
 
 def _check_file(path: pathlib.Path) -> None:

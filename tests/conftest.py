@@ -23,11 +23,19 @@ def compile_cache(tmp_path_factory) -> pathlib.Path:
     return tmp_path_factory.mktemp("xla")
 
 
+# Property of tests -> title of the table that is made of them: what a file is, and what is said of it.
+TABLES = {
+    "wrong_file": "wrong files and what echojax port says of them",
+    "hostile_clip": "files that are no clips and what echojax predict says of them",
+}
+
+
 def pytest_terminal_summary(terminalreporter):
-    """The table of wrong checkpoint files and what is said of each (tests/porting/test_wrong_files.py)."""
+    """Tables of refused files (tests/porting/test_wrong_files.py, tests/reading/test_hostile.py)."""
     properties = [pair for report in terminalreporter.stats.get("passed", []) for pair in report.user_properties]
-    rows = sorted({tuple(value) for name, value in properties if name == "wrong_file"})
-    if rows:
-        terminalreporter.section("wrong files and what echojax port says of them")
-        for kind, message in rows:
-            terminalreporter.write_line(f"{kind}:  {message}")
+    for kind, title in TABLES.items():
+        rows = sorted({tuple(value) for name, value in properties if name == kind})
+        if rows:
+            terminalreporter.section(title)
+            for what, message in rows:
+                terminalreporter.write_line(f"{what}:  {message}")

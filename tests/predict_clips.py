@@ -33,7 +33,7 @@ IDENTITY = {
 
 @functools.cache
 def make_phantom(index: int = 0, num_frames: int = 72) -> Phantom:
-    return render(sample_parameters(11, index, num_frames))
+    return render(sample_parameters(11, index, num_frames, variety=0.4))
 
 
 @functools.cache

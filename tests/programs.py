@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -26,3 +27,10 @@ def run_main(*arguments: str, cwd: pathlib.Path, num_devices: int = 1) -> subpro
     process = start_main(*arguments, cwd=cwd, num_devices=num_devices)
     output, _ = process.communicate(timeout=400)
     return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

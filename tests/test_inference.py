@@ -1,9 +1,12 @@
 """Whole data sets through a network: the block size changes nothing (spec of CSS, invariants 18 and 19)."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tqdm import tqdm
 
+from data_prep.phantom.truth import write_truth
 from echojax import data, inference, networks, records
 
 DTYPE = "float32"
@@ -52,6 +55,59 @@ def test_invariant_18_all_clips_do_not_depend_on_the_block_size(videos, regressi
     single = inference.predict_ef(regress, network.params, network.stats, source, one, 7, "clips")
     for video, start in enumerate(one):
         np.testing.assert_allclose(single[video], by_block[7][video][start], rtol=1e-5)
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_all_clips_are_cut_on_the_device_by_one_program(videos, phantom_data, with_masks, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "_WINDOW_FRAMES", 110)  # two videos
+    masks = None
+    if with_masks:
+        write_truth(phantom_data.parent / "source", tmp_path)
+        masks = records.open_masks(tmp_path)
+    positions = videos.select("TRAIN")[:5]
+    assert len(set(videos.num_frames[positions])) > 2
+    source = data.Clips(videos, positions, num_frames=20, period=2, masks=masks)
+    starts = inference.all_clip_starts(source)
+    starts[1], starts[3] = starts[3][:0], starts[3][::7]  # a video that is not asked about, and few clips of another
+    cut, read = [], []
+
+    @jax.jit
+    def regress(params, stats, batch):
+        mask = jnp.mean(batch["mask"], axis=(1, 2, 3), dtype=jnp.float32) if with_masks else 0
+        return jnp.mean(batch["clip"], axis=(1, 2, 3, 4), dtype=jnp.float32) + 1000 * mask + batch["start"]
+
+    def seen(batches, log):
+        for batch, num_real in batches:
+            log.append(len(batch["clip"]))
+            yield batch, num_real
+
+    in_windows, one_by_one = inference._cut_clips, inference._read_clips
+    monkeypatch.setattr(inference, "_cut_clips", lambda *arguments: seen(in_windows(*arguments), cut))
+    monkeypatch.setattr(inference, "_read_clips", lambda *arguments: seen(one_by_one(*arguments), read))
+    found = inference.predict_ef(regress, {}, {}, source, starts, 7, "clips")
+    assert len(cut) > 3 and set(cut) == {7} and not read
+    assert regress._cache_size() == 1
+    assert [len(of_video) for of_video in found] == list(map(len, starts))
+    for item, of_video in enumerate(starts):
+        for number, start in enumerate(of_video):
+            alone = [np.array([start]) if other == item else of_video[:0] for other in range(len(starts))]
+            (expected,) = inference.predict_ef(regress, {}, {}, source, alone, 7, "clips")[item]
+            assert found[item][number] == expected
+    assert set(read) == {7}
+    assert regress._cache_size() == 1
+
+
+def test_a_network_says_the_same_of_clips_cut_on_the_device(videos, regression, monkeypatch):
+    network, regress = regression
+    source = data.Clips(videos, videos.select("VAL")[:2], num_frames=4, period=2)
+    starts = [of_video[:12] for of_video in inference.all_clip_starts(source)]
+    weights = network.params, network.stats
+    monkeypatch.setattr(inference, "_cut_clips", inference._read_clips)
+    expected = inference.predict_ef(regress, *weights, source, starts, 8, "clips")
+    monkeypatch.undo()
+    found = inference.predict_ef(regress, *weights, source, starts, 8, "clips")
+    for cut, read in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(cut, read)
 
 
 def test_invariant_19_masks_do_not_depend_on_the_block_size(videos, segmentation):

@@ -120,6 +120,22 @@ def test_nothing_is_left_of_a_video_that_cannot_be_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("num_frames", [5, 25, 37])
+def test_parts_encoded_at_the_same_time_are_one_video(tmp_path, num_frames):
+    """Blocks of grey that move and grow brighter, which a codec keeps."""
+    frames = np.full((num_frames, 64, 96, 3), 30, np.uint8)
+    for number, frame in enumerate(frames):
+        frame[16:48, number : number + 32] = 60 + 5 * number
+    video.write_video(tmp_path / "whole.mp4", frames, 25, codec="vp09")
+    video.write_video(tmp_path / "parts.mp4", frames, 25, codec="vp09", num_parts=3)
+    whole, parts = (video.read_timed_video(tmp_path / f"{name}.mp4") for name in ("whole", "parts"))
+    assert parts.frames.shape == whole.frames.shape == frames.shape and parts.fps == whole.fps
+    np.testing.assert_allclose(parts.frame_times_s, whole.frame_times_s, atol=1e-6)
+    for decoded in (whole, parts):
+        assert np.abs(decoded.frames.astype(int) - frames).mean((1, 2, 3)).max() < 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.mp4", "whole.mp4"]
+
+
 @pytest.mark.parametrize(
     "frames, fps",
     [

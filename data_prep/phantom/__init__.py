@@ -5,7 +5,7 @@
     write_dataset("phantoms", num_videos=100, seed=0)   # EchoNet-Dynamic's layout
 
 A phantom depends on its seed and number alone; `parameters.py` says what varies,
-with units, and `sampling.py` how widely.
+with units, `sampling.py` how widely, and `ingredients.py` what can be left out.
 """
 
 from data_prep.phantom.dataset import write_dataset

@@ -15,7 +15,6 @@ STEP_PX = 0.5
 S_PX = np.arange(-32, 118, STEP_PX, dtype=np.float32)
 N_PX = np.arange(-92, 92, STEP_PX, dtype=np.float32)
 SHAPE = (len(S_PX), len(N_PX))
-BLOOD_DB = -75.0
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float]) -> np.ndarray:
@@ -96,7 +95,8 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     base = ventricle.length_px + np.tan(np.radians(ventricle.base_tilt_deg)) * canvas.n
     septal = canvas.n < 0
     reach = np.where(septal, outer[0][:, None], outer[1][:, None]) - np.abs(canvas.n)
-    level = np.where(septal, look.septum_db, look.lateral_db) + patches
+    septal_fade, lateral_fade = _fading_db(parameters)
+    level = np.where(septal, look.septum_db + septal_fade, look.lateral_db + lateral_fade) + patches
     # The septum ends sharply at the right ventricle; elsewhere the wall passes into lung and chest wall.
     softness = np.where(septal & (canvas.s > 0.15 * ventricle.length_px), 1.5, look.wall_blur_px)
     canvas.paint(np.minimum(reach, 0.5 * softness * (base - canvas.s)), level, softness)
@@ -109,11 +109,22 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     inside = np.minimum(inside, canvas.s) + waver
     # Trabeculae: strands within a few pixels of the border; the tracer counts them as cavity, and so does the truth.
     strands = smooth_field(rng, SHAPE, (50, 60)) > 0.9
-    level = np.where(strands & (inside < 5), look.lateral_db - 6, BLOOD_DB)
-    blood = BLOOD_DB + (level - BLOOD_DB) * np.minimum(1, 1.2 * roughness)
+    level = np.where(strands & (inside < 5), look.lateral_db - 6, look.blood_db)
+    blood = look.blood_db + (level - look.blood_db) * np.minimum(1, 1.2 * roughness)
     canvas.paint(np.minimum(inside, base - canvas.s + 1.5), blood, border_px)
     if ventricle.papillary:
         _paint_papillary(canvas, parameters, inner, rng)
+
+
+def _fading_db(parameters):
+    """Change of level of septum and lateral wall along the axis: (SHAPE[0], 1) each, dB, 0 or less.
+
+    A wall that the beam runs along returns little: the septum's apical part, and any segment of the lateral wall.
+    """
+    faults, u = parameters.artefacts, S_PX[:, None] / parameters.ventricle.length_px
+    septal = np.clip(0.5 + (faults.septal_fade_at - u) / 0.12, 0, 1)
+    lateral = np.exp(-(((u - faults.lateral_fade_at) / 0.25) ** 4))
+    return -faults.septal_fade_db * septal, -faults.lateral_fade_db * lateral
 
 
 def _paint_papillary(canvas, parameters, inner, rng):
@@ -139,9 +150,11 @@ def _paint_right_ventricle(canvas, parameters, patches, rng):
     depth = np.minimum(-canvas.n - near, far + canvas.n)
     within = np.minimum(canvas.s - start, end - canvas.s)
     wall = np.minimum(depth + chambers.rv_wall_px, within + chambers.rv_wall_px)
-    canvas.paint(wall, look.right_wall_db + patches)
+    # The tricuspid leaflets close it: thinner than the wall, and dimmer the steeper the beam meets them.
+    valve = np.where(canvas.s > end - 1, -rng.uniform(0, 25), 0)
+    canvas.paint(wall, look.right_wall_db + valve + patches)
     # The right ventricle is coarse inside: strands, the moderator band, a blurred free wall.
-    strands = np.maximum(BLOOD_DB, look.right_wall_db - 22 + 9 * smooth_field(rng, SHAPE, (40, 48)))
+    strands = np.maximum(look.blood_db, look.right_wall_db - 22 + 9 * smooth_field(rng, SHAPE, (40, 48)))
     canvas.paint(np.minimum(depth, within) + 0.8 * smooth_field(rng, SHAPE, (22, 26)), strands, softness=3)
 
 
@@ -161,12 +174,12 @@ def _paint_atria(canvas, parameters, patches, rng):
     canvas.paint(posterior, look.posterior_db + patches, softness=6)
     for n, length, half_width in atria:
         outer = canvas.ellipse(base + 0.45 * length, n, 0.55 * length + wall, half_width + wall, power=2.5)
-        ring = np.maximum(look.lateral_db, look.posterior_db - 6)
+        ring = np.maximum(look.lateral_db, look.posterior_db - 6) + chambers.atrial_wall_db
         canvas.paint(np.minimum(outer, canvas.s - base + 4), ring + patches, softness=4)
     waver = smooth_field(rng, SHAPE, (22, 26))
     for n, length, half_width in atria:
         inner = canvas.ellipse(base + 0.45 * length, n, 0.55 * length, half_width, power=2.5)
-        canvas.paint(np.minimum(inner, canvas.s - base + 2) + 0.8 * waver, BLOOD_DB, softness=3)
+        canvas.paint(np.minimum(inner, canvas.s - base + 2) + 0.8 * waver, look.blood_db, softness=3)
     middle = left_n - chambers.la_half_width_px - 0.5 * chambers.atrial_septum_px
     septum = np.minimum(0.5 * chambers.atrial_septum_px - np.abs(canvas.n - middle), canvas.s - base)
     canvas.paint(np.minimum(septum, bottom - canvas.s), look.septum_db + patches)
@@ -193,6 +206,23 @@ def _paint_fibrous_body(canvas, parameters, rng):
             canvas.brighten(s, n, rng.uniform(*radius_s), rng.uniform(*radius_n), level)
     if rng.random() < 0.5:
         _paint_pericardium(canvas, parameters, rng)
+    _paint_streaks(canvas, parameters)
+
+
+def _paint_streaks(canvas, parameters):
+    """Bright reflectors beside and behind the heart (lung, pleura, diaphragm), two in three on the lateral side."""
+    rng = parameters.generator(10)
+    base = parameters.ventricle.length_px
+    edges = _wall_half_width(parameters)
+    for _ in range(parameters.artefacts.num_streaks):
+        s = base * rng.uniform(0.5, 1.5)
+        gap = rng.uniform(5, 30)
+        lateral = rng.random() < 0.67
+        near = np.interp(min(s, 0.95 * base), S_PX, edges[int(lateral)]) + (
+            0 if lateral else parameters.chambers.rv_width_px
+        )
+        level = parameters.appearance.pericardium_db + rng.normal(-4, 4)
+        canvas.brighten(s, (1 if lateral else -1) * (near + gap), rng.uniform(5, 20), rng.uniform(1.5, 7), level)
 
 
 def _paint_pericardium(canvas, parameters, rng):

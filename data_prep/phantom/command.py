@@ -4,6 +4,7 @@ import argparse
 import time
 
 from data_prep.phantom.dataset import write_dataset
+from data_prep.phantom.ingredients import INGREDIENTS
 from data_prep.phantom.sampling import EF_RANGE_PERCENT
 from echojax.errors import UserError
 
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="how much hearts and pictures differ, 0 to 1: less is easier to learn from few videos (default 1)",
     )
+    parser.add_argument(
+        "--without",
+        default="",
+        metavar="NAME,NAME",
+        help=f"ingredients to leave out, for ablations: {', '.join(INGREDIENTS)}",
+    )
     parser.add_argument("--shuffle", action="store_true", help="shuffle the rows of FileList.csv (by the seed)")
     parser.add_argument("--truth", action="store_true", help="also write mask, long axis and volume of every frame")
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes (default: one per core)")
@@ -51,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         shuffle=args.shuffle,
         truth=args.truth,
         variety=args.variety,
+        without=[name.strip() for name in args.without.split(",") if name.strip()],
         workers=args.workers,
         overwrite=args.overwrite,
         progress=True,

@@ -7,6 +7,8 @@ from scipy.interpolate import PchipInterpolator
 
 from data_prep.phantom.parameters import PhantomParameters
 
+SHORTEST_BEAT = 0.42  # of the mean
+
 
 @dataclass(frozen=True)
 class Cycle:
@@ -30,10 +32,13 @@ def build_cycle(parameters: PhantomParameters) -> Cycle:
     rng = parameters.generator(1)
     seconds = np.arange(parameters.num_frames) / parameters.fps
     mean_length = 60 / motion.heart_rate_bpm
-    # Beats are at least 0.6 of the mean; one before the first frame, so that a delayed wall has a beat to come from.
-    num_beats = int(np.ceil(seconds[-1] / mean_length / 0.6)) + 4
-    lengths = mean_length * np.clip(1 + motion.rr_jitter * rng.standard_normal(num_beats), 0.6, 1.6)
-    depths = np.clip(1 + motion.depth_jitter * rng.standard_normal(num_beats), 0.6, 1.05)
+    # One beat before the first frame, so that a delayed wall has a beat to come from.
+    num_beats = int(np.ceil(seconds[-1] / mean_length / SHORTEST_BEAT)) + 4
+    lengths = mean_length * _beat_lengths(motion, num_beats, rng)
+    depths = 1 + motion.depth_jitter * rng.standard_normal(num_beats)
+    # What a beat ejects depends on how long the ventricle filled before it (Frank-Starling).
+    depths *= 1 - motion.filling_share * np.clip(1 - np.roll(lengths, 1) / mean_length, 0, 0.6)
+    depths = np.clip(depths, 0.4, 1.05)
     starts = np.concatenate([[0], np.cumsum(lengths)]) - lengths[0] - motion.start_phase * lengths[1]
     beat = np.interp(seconds, starts, np.arange(num_beats + 1.0))
     wave = _contraction_wave(motion.systole, motion.diastasis)
@@ -42,6 +47,14 @@ def build_cycle(parameters: PhantomParameters) -> Cycle:
     contraction = wave(delayed % 1) * depths[np.floor(delayed).astype(int)]
     opening = np.clip(_opening_wave(motion.systole)(beat % 1), 0, 1)
     return Cycle(contraction, opening, beat, mean_length * parameters.fps)
+
+
+def _beat_lengths(motion, num_beats, rng):
+    """Length of each beat over the mean; after one that comes early, the next waits (compensatory pause)."""
+    lengths = np.clip(1 + motion.rr_jitter * rng.standard_normal(num_beats), 0.6, 1.6)
+    early = rng.random(num_beats) < motion.premature_share
+    lengths = np.where(early, 0.68 * lengths, lengths)
+    return np.maximum(np.where(np.roll(early, 1) & ~early, 1.25 * lengths, lengths), SHORTEST_BEAT)
 
 
 def _contraction_wave(systole, diastasis):

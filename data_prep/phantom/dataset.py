@@ -5,6 +5,9 @@ DIR/FileList.csv          names without extension; EF, volumes, size, rate, fram
 DIR/VolumeTracings.csv    names with extension; 21 rows for each of ED and ES: the long axis, then 20 chords
 DIR/Truth/<name>.npz      with truth=True: mask, long axis and volume of every frame
 DIR/phantoms.json         the request; written last, so its presence means that the rest is whole
+
+EF, EDV and ESV of a video are those of its traced beat, the one with the largest stroke: in an irregular rhythm other
+beats eject less. They are volumes of the imaged outline's discs (see `sampling.py` on foreshortened views).
 """
 
 import concurrent.futures
@@ -13,12 +16,13 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.phantom.ingredients import check_without
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters
 from data_prep.phantom.render import Phantom, render
 from data_prep.phantom.sampling import EF_RANGE_PERCENT, check_request, sample_parameters
@@ -27,7 +31,7 @@ from echojax.files import replaced_file, write_json, write_text
 from echojax.video import write_video
 
 # Changes whenever the same seed gives other pictures.
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 MANIFEST = "phantoms.json"
 FILE_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
@@ -48,6 +52,7 @@ class Request:
     shuffle: bool
     truth: bool
     variety: float
+    without: tuple[str, ...] = ()
     version: int = GENERATOR_VERSION
 
 
@@ -62,6 +67,7 @@ def write_dataset(
     shuffle: bool = False,
     truth: bool = False,
     variety: float = 1.0,
+    without: Sequence[str] = (),
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -79,7 +85,8 @@ def write_dataset(
         split_shares: shares of TRAIN, VAL and TEST.
         shuffle: order of the rows in both tables, by the seed; by number otherwise.
         truth: also write the truth of every frame.
-        variety: 0..1, how much videos differ from each other; see `sampling.Draws`.
+        variety: 0..1, how much videos differ from each other; see `ingredients.Draws`.
+        without: names of `ingredients.INGREDIENTS` to leave out.
         workers: processes; None for one per core.
         overwrite: replace a data set of another request.
         progress: show a bar.
@@ -91,7 +98,8 @@ def write_dataset(
         UserError: a request that cannot be met, or a directory that holds another data set.
     """
     frames = check_request(seed, 0, num_frames, ef_range_percent, variety)
-    request = Request(num_videos, seed, frames, tuple(ef_range_percent), tuple(split_shares), shuffle, truth, variety)
+    ef_range, shares = tuple(ef_range_percent), tuple(split_shares)
+    request = Request(num_videos, seed, frames, ef_range, shares, shuffle, truth, variety, check_without(without))
     _check_dataset_request(request, workers)
     output = pathlib.Path(output)
     if _is_complete(output, request, overwrite):
@@ -143,14 +151,15 @@ def _run(output: pathlib.Path, request: Request, workers: int | None) -> Iterato
     if workers == 1:
         yield from map(_write_video, jobs)
         return
-    with _single_threaded_children():
+    with single_threaded_children():
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
             yield from pool.map(_write_video, jobs, chunksize=max(1, min(4, request.num_videos // (4 * workers))))
 
 
 @contextlib.contextmanager
-def _single_threaded_children():
+def single_threaded_children() -> Iterator[None]:
+    """While it is open, processes that are started run their linear algebra on one thread each."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -186,7 +195,8 @@ def read_request(directory: pathlib.Path) -> Request:
 
 def draw_phantom(request: Request, index: int) -> PhantomParameters:
     """The parameters of one video of a data set."""
-    return sample_parameters(request.seed, index, request.num_frames, request.ef_range_percent, request.variety)
+    drawn = request.num_frames, request.ef_range_percent, request.variety, request.without
+    return sample_parameters(request.seed, index, *drawn)
 
 
 def _write_video(job):

@@ -25,7 +25,8 @@ class Ventricle:
     apex_x_px: float
     apex_y_px: float
     axis_deg: float  # tilt of the long axis; positive leans the base to the right
-    length_px: float  # apex to mitral plane
+    length_px: float  # apex to mitral plane, in the imaged plane: shorter than the heart where it is foreshortened
+    foreshortening_deg: float  # tilt of the imaged plane against the one through the apex; `length_px` includes it
     half_width_px: float
     widest: float  # where the cavity is widest, as a share of the length
     bluntness: float  # exponent of the apical cap: 2 is an ellipse, more is blunter
@@ -54,6 +55,7 @@ class OtherChambers:
     ra_length_px: float
     ra_half_width_px: float
     atrial_septum_px: float
+    atrial_wall_db: float  # brightness of the atria's walls against that of the lateral wall
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Motion:
     lateral_delay: float  # share of a beat by which the lateral wall is late
     rr_jitter: float  # standard deviation of the beat length, share
     depth_jitter: float  # standard deviation of the contraction from beat to beat, share
+    premature_share: float  # share of beats that come early, with a pause after them
+    filling_share: float  # share of the stroke volume that a beat loses per share by which the one before was short
     rv_motion_px: float  # inward motion of the right ventricular free wall
     swing_deg: float  # rotation of the heart with contraction
     swing_x_px: float
@@ -83,6 +87,7 @@ class Motion:
     breath_px: float  # slow drift by respiration and hand
     breath_hz: float
     leaflet_open_deg: float
+    leaflet_offset_px: float  # hinges of the leaflets against the traced mitral plane, positive into the atrium
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class Appearance:
     lateral_rad: float
     focus: float  # depth share at which the beam is narrowest
     sidelobe_db: float
+    coherent: float  # 0..1 share of the echo without speckle, by compounding or because tissue is layered
+    blood_db: float
     septum_db: float
     lateral_db: float
     right_wall_db: float
@@ -142,6 +149,26 @@ class Appearance:
 
 
 @dataclass(frozen=True)
+class Artefacts:
+    """What hides or imitates anatomy, and what storing does to the picture."""
+
+    num_clouds: int  # dense fog over a part of the sector
+    cloud_db: float  # its level in the middle
+    num_ladder_echoes: int  # repeated echoes of the probe's face, equally spaced
+    ladder_db: float  # level of the first
+    septal_fade_db: float  # loss of the septum's apical part
+    septal_fade_at: float  # where the septum appears, as a share of the length
+    lateral_fade_db: float  # loss of a segment of the lateral wall
+    lateral_fade_at: float  # its centre, as a share of the length
+    contact_side: int  # -1 left, 1 right: where the probe's edge has lost contact; 0 nowhere
+    contact_db: float  # loss there
+    contact_width: float  # share of the half sector
+    num_streaks: int  # bright reflectors beside and behind the heart
+    source_px: int  # width that the picture was resampled from
+    jpeg_quality: int  # of a compression before storing, 1..100; 100 is none
+
+
+@dataclass(frozen=True)
 class PhantomParameters:
     """Everything that decides one phantom video, texture included (through `seed` and `index`)."""
 
@@ -154,6 +181,7 @@ class PhantomParameters:
     motion: Motion
     sector: Sector
     appearance: Appearance
+    artefacts: Artefacts
 
     @property
     def name(self) -> str:
@@ -171,7 +199,8 @@ class PhantomParameters:
 def validate(parameters: PhantomParameters) -> None:
     """Raises UserError where edited parameters describe no heart that can be drawn."""
     ventricle, motion = parameters.ventricle, parameters.motion
-    for part in (ventricle, parameters.chambers, motion, parameters.sector, parameters.appearance):
+    chambers, look, artefacts = parameters.chambers, parameters.appearance, parameters.artefacts
+    for part in (ventricle, chambers, motion, parameters.sector, look, artefacts):
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
             if not np.isfinite(value):
@@ -184,6 +213,9 @@ def validate(parameters: PhantomParameters) -> None:
         "motion.shortening": (motion.shortening, 0, 0.4),
         "sector.half_angle_deg": (parameters.sector.half_angle_deg, 10, 60),
         "sector.depth_px": (parameters.sector.depth_px, 40, 160),
+        "appearance.coherent": (look.coherent, 0, 1),
+        "artefacts.source_px": (artefacts.source_px, 28, 448),
+        "artefacts.jpeg_quality": (artefacts.jpeg_quality, 1, 100),
         "fps": (parameters.fps, 1, 1000),
         "num_frames": (parameters.num_frames, 2, 100_000),
     }

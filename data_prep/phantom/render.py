@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.phantom import marks
+from data_prep.phantom import marks, storage
 from data_prep.phantom.heart import LATERAL, SEPTAL, BeatingHeart, find_beat
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, validate
 from data_prep.phantom.scan import (
@@ -94,7 +94,8 @@ def render(parameters: PhantomParameters) -> Phantom:
 
 def _render_frames(parameters, heart):
     fan = Fan(parameters.sector)
-    beam, tissue, clutter = Beam(parameters, fan), Tissue(parameters, heart), Clutter(parameters, fan)
+    beam, clutter = Beam(parameters, fan), Clutter(parameters, fan)
+    tissue = Tissue(parameters, heart, beam.tissue_gain)
     leaflets = _leaflet_signal(parameters, heart, fan)
     to_pixels = fan.scan_conversion()
     noise_gain, tissue_gain = beam.noise_gain[..., None], beam.tissue_gain[..., None]
@@ -115,7 +116,8 @@ def _render_frames(parameters, heart):
     pictures = finish(pictures.reshape(total, SIZE_PX, SIZE_PX), parameters)
     inside = np.asarray(to_pixels.sum(1)).reshape(SIZE_PX, SIZE_PX) > 0.5
     pictures = np.clip(255 * pictures * inside, 0, 255)
-    return marks.burn_in(np.rint(pictures).astype(np.uint8), parameters, inside)
+    pictures = marks.burn_in(np.rint(pictures).astype(np.uint8), parameters, inside)
+    return storage.recompress(pictures, parameters.artefacts.jpeg_quality)
 
 
 def _persist(grey, before, persistence):
@@ -169,7 +171,7 @@ def _leaflets(parameters, heart, rng):
     positions, facing = [], []
     for side, length in ((SEPTAL, share * width), (LATERAL, (1 - share) * width)):
         inward = across if np.sum((middle - chords[:, side]) * across) > 0 else -across
-        hinge = chords[:, side] - toward_apex * half_disc[:, None]
+        hinge = chords[:, side] - toward_apex * (half_disc + motion.leaflet_offset_px)[:, None]
         run = 1.06 * length[:, None] * v
         rise = run * np.sin(angle)[:, None] + belly * length[:, None] * 4 * v * (1 - v)
         along = run * np.cos(angle)[:, None]

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from scipy.ndimage import gaussian_filter
 
-from data_prep.phantom import anatomy
+from data_prep.phantom import anatomy, storage
 from data_prep.phantom.heart import BeatingHeart
 from data_prep.phantom.parameters import SIZE_PX, PhantomParameters, Sector
 
@@ -116,13 +116,18 @@ def _gaussian_matrix(size, sigma):
 class Tissue:
     """Scatterers in heart coordinates: two complex fields whose mixture drifts slowly, times the echo amplitude."""
 
-    def __init__(self, parameters: PhantomParameters, heart: BeatingHeart):
+    def __init__(self, parameters: PhantomParameters, heart: BeatingHeart, tissue_gain: np.ndarray):
         self.parameters, self.heart = parameters, heart
         rng = parameters.generator(4)
         amplitude = 10 ** (anatomy.paint_anatomy(parameters) / 20)
-        fine = _scatterers(rng)
-        self.texture = fine * amplitude.reshape(-1, 1)
         look, motion = parameters.appearance, parameters.motion
+        fine = _scatterers(rng) * np.float32(np.sqrt(1 - look.coherent))
+        # The part without speckle: in phase everywhere, so the beam's filter does not average it away as it does the
+        # rest. It turns with the mixture of both fields and keeps its power.
+        coherent = np.float32(np.sqrt(look.coherent) / tissue_gain.mean())
+        fine[:, 0] += coherent
+        fine[:, NUM_CHANNELS + 1] += coherent
+        self.texture = fine * amplitude.reshape(-1, 1)
         contraction = heart.cycle.contraction.mean(0)
         # Out-of-plane motion: the plane leaves with contraction and returns, and drifts slowly besides.
         self.mixing = look.decorrelation * (contraction + 0.15 * heart.cycle.beat)
@@ -185,9 +190,9 @@ class Clutter:
         shape = NUM_RADII, NUM_BEAMS
         near = look.haze_near_db * np.exp(-fan.depth / look.haze_depth)
         haze_db = look.haze_db + near + 6 * anatomy.smooth_field(place, shape, (3, 4)) + 4 * fan.depth
-        self.haze = 10 ** (haze_db / 20)
-        self.gain_db = _gain_map(look, fan, place)
-        self.rings = _reverberations(look, fan, place)
+        self.haze = np.hypot(10 ** (haze_db / 20), _clouds(parameters, fan)).astype(np.float32)
+        self.gain_db = _gain_map(look, fan, place) + _contact_loss(parameters.artefacts, fan)
+        self.rings = _reverberations(look, fan, place) + _ladder(parameters, fan)
         self.bank = self.rng.standard_normal((NOISE_BANK, *shape, NUM_CHANNELS), dtype=np.float32)
         self.bank *= np.float32(NUM_CHANNELS**-0.5)
         self.state = self._white()
@@ -201,6 +206,42 @@ class Clutter:
         """Clutter signal of the next frame, float32 (radii, beams, channels), before the beam's filter."""
         self.state = self.memory * self.state + np.sqrt(1 - self.memory**2) * self._white()
         return self.state * self.haze[..., None] + self.rings
+
+
+def _clouds(parameters, fan):
+    """Amplitude of dense fog over parts of the sector, (radii, beams): clutter as strong as tissue, mostly shallow."""
+    rng = parameters.generator(11)
+    angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
+    power = np.zeros((NUM_RADII, NUM_BEAMS), np.float32)
+    for _ in range(parameters.artefacts.num_clouds):
+        depth, side = rng.triangular(0, 0.15, 0.8), rng.uniform(-0.9, 0.9)
+        reach = ((fan.depth - depth) / rng.uniform(0.12, 0.35)) ** 2 + ((angle - side) / rng.uniform(0.25, 0.8)) ** 2
+        level = parameters.artefacts.cloud_db + rng.normal(0, 2) - 5 * reach
+        power += 10 ** ((level + 2 * anatomy.smooth_field(rng, power.shape, (6, 8))) / 10)
+    return np.sqrt(power)
+
+
+def _contact_loss(faults, fan):
+    """Gain in dB where the probe's edge has no contact: a wedge at one side that ends in the depth."""
+    angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
+    wedge = np.clip((faults.contact_side * angle - 1 + faults.contact_width) / 0.12, 0, 1)
+    loss = -faults.contact_db * wedge * np.clip((0.75 - fan.depth) / 0.35, 0, 1)
+    return (abs(faults.contact_side) * loss).astype(np.float32)
+
+
+def _ladder(parameters, fan):
+    """Echoes between probe and skin: arcs at multiples of one depth, each 3 to 6 dB below the one before."""
+    rng = parameters.generator(12)
+    spacing, fall_db, middle, reach = (rng.uniform(*r) for r in ((0.025, 0.09), (3, 6), (-0.5, 0.5), (0.3, 0.9)))
+    angle = np.linspace(-1, 1, NUM_BEAMS, dtype=np.float32)
+    span = np.exp(-(((angle - middle) / reach) ** 2))
+    phase = 2 * np.pi * rng.random() + anatomy.smooth_field(rng, (1, NUM_BEAMS), (1, 12))
+    arcs = np.zeros((NUM_RADII, NUM_BEAMS), np.float32)
+    for k in range(parameters.artefacts.num_ladder_echoes):
+        level = parameters.artefacts.ladder_db - fall_db * k
+        arcs += np.exp(-0.5 * ((fan.depth - spacing * (k + 1)) / 0.008) ** 2) * span * 10 ** (level / 20)
+    quadrature = [np.cos(phase), np.sin(phase), np.zeros_like(phase)]
+    return (2 * arcs[..., None] * np.stack(quadrature, -1)).astype(np.float32)
 
 
 def _gain_map(look, fan, rng):
@@ -246,9 +287,11 @@ def compress(signal, gain_db, parameters: PhantomParameters) -> np.ndarray:
 
 
 def finish(pictures: np.ndarray, parameters: PhantomParameters) -> np.ndarray:
-    """What happens to pixels after scan conversion, (t, h, w) in 0..1: unsharp masking, then flicker."""
+    """What happens to pixels after scan conversion, (t, h, w) in 0..1: resampling, unsharp masking, then flicker."""
     look = parameters.appearance
     rng = parameters.generator(9)
+    if parameters.artefacts.source_px != SIZE_PX:
+        pictures = storage.resample(pictures, parameters.artefacts.source_px)
     sharp = pictures + np.float32(look.sharpness) * (pictures - gaussian_filter(pictures, (0, 0.8, 0.8)))
     bank = np.float32(look.flicker) * rng.standard_normal((NOISE_BANK, *pictures.shape[1:]), dtype=np.float32) + 1
     for picture, which, shift in zip(sharp, *rng.integers((NOISE_BANK, SIZE_PX), size=(len(sharp), 2)).T, strict=True):

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views",
         type=int,
         default=3,
-        help="slightly changed copies of the clip, 1 to 5, that masks are the mean of (default: 3); an interval needs "
-        "as many as were calibrated with",
+        help="how many readings are compared to see how sure LVEF is, 1 to 5: of the clip, and of slightly changed "
+        "copies (default: 3); an interval needs as many as were calibrated with",
     )
 
 

@@ -8,7 +8,7 @@
 
 from echojax.lv.beats import Beat, PhaseFrames, find_beats, find_phases, main_beat
 from echojax.lv.cleaning import clean_masks
-from echojax.lv.curves import VentricleCurves, bridge_bad_frames, measure_frames, smooth_curve
+from echojax.lv.curves import VentricleCurves, bridge_bad_frames, measure_frames, smooth_curve, smoothing_neighbours
 from echojax.lv.ejection import (
     HeartFunction,
     area_lvef,
@@ -50,4 +50,5 @@ __all__ = [
     "pool_lvef",
     "simpson_volume",
     "smooth_curve",
+    "smoothing_neighbours",
 ]

@@ -48,8 +48,10 @@ def _clean_soft(masks: Float[np.ndarray, "*b h w"]) -> Float[np.ndarray, "*b h w
         hard = masks[index] > 0.5
         piece = _largest_piece(hard)
         if piece.any():
+            place = _box(piece, SOFT_BORDER_PX)
+            hard, piece, soft = hard[place], piece[place], masks[index][place]
             near = ndimage.binary_dilation(piece, iterations=SOFT_BORDER_PX) & ~(hard & ~piece)
-            cleaned[index] = np.where(piece & ~hard, 1, np.where(near, masks[index], 0))
+            cleaned[index][place] = np.where(piece & ~hard, 1, np.where(near, soft, 0))
     return cleaned
 
 
@@ -57,6 +59,18 @@ def _largest_piece(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     pieces, num_pieces = ndimage.label(mask)
     if num_pieces == 0:
         return mask
-    if num_pieces > 1:
-        mask = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-    return ndimage.binary_fill_holes(mask)
+    piece = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    place = _box(piece)
+    # Whatever is not connected to a frame around the piece is piece or hole.
+    around, _ = ndimage.label(np.pad(~piece[place], 1, constant_values=True))
+    piece[place] = (around != around[0, 0])[1:-1, 1:-1]
+    return piece
+
+
+def _box(piece: Bool[np.ndarray, "h w"], margin_px: int = 0) -> tuple[slice, slice]:
+    """The rectangle around a piece, and a margin as far as the picture goes."""
+    sides = []
+    for axis, size in zip((1, 0), piece.shape, strict=True):
+        filled = np.flatnonzero(piece.any(axis))
+        sides.append(slice(max(0, filled[0] - margin_px), min(size, filled[-1] + 1 + margin_px)))
+    return tuple(sides)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import ndimage, signal
 
 from echojax.lv.shape import Masks, disc_diameters
@@ -68,12 +68,26 @@ def smooth_curve(curve: Curve, fps: float | None = None) -> Curve:
     Where the frame rate is not known it is taken for 50 frames per second. Curves of less than 5 frames are bridged
     alone.
     """
-    window = SMOOTHING_FRAMES if fps is None else 2 * round(SMOOTHING_SECONDS * fps / 2) + 1
     bridged = bridge_bad_frames(curve)
-    window = min(max(window, MIN_SMOOTHING_FRAMES), len(bridged) - (len(bridged) + 1) % 2)
+    window = _smoothing_window(len(bridged), fps)
     if window < MIN_SMOOTHING_FRAMES or np.isnan(bridged).any():
         return bridged
     return signal.savgol_filter(bridged, window, SMOOTHING_DEGREE, mode="interp")
+
+
+def smoothing_neighbours(
+    frames: Int[np.ndarray, "n"], num_frames: int, fps: float | None = None
+) -> Int[np.ndarray, "m"]:
+    """All frames whose values `smooth_curve` mixes into those at some frames of a curve, ascending."""
+    window = _smoothing_window(num_frames, fps)
+    first = np.clip(np.asarray(frames) - window // 2, 0, num_frames - window)
+    return np.unique(first[:, None] + np.arange(window))
+
+
+def _smoothing_window(num_frames: int, fps: float | None) -> int:
+    """Odd number of frames; that of all frames where a clip is shorter."""
+    window = SMOOTHING_FRAMES if fps is None else 2 * round(SMOOTHING_SECONDS * fps / 2) + 1
+    return min(max(window, MIN_SMOOTHING_FRAMES), num_frames - (num_frames + 1) % 2)
 
 
 def typical_swing(curve: Curve, window: int) -> float:

@@ -70,12 +70,17 @@ class DilatedResNet(nnx.Module):
         self.num_out = num_in
 
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None) -> Float[Array, "b h2 w2 d"]:
-        x = jax.nn.relu(self.bn1(self.conv1(x), train=train, groups=groups))
-        x = max_pool(x, window=3, stride=2, padding=1)
+        return self.stages(x, train=train, groups=groups)[-1]
+
+    def stages(self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None) -> list[Array]:
+        """The maps of the stem, at 1/2 of the size, and of the four stages, at 1/4, 1/8, 1/8 and 1/8."""
+        maps = [jax.nn.relu(self.bn1(self.conv1(x), train=train, groups=groups))]
+        x = max_pool(maps[0], window=3, stride=2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in layer:
                 x = block(x, train=train, groups=groups)
-        return x
+            maps.append(x)
+        return maps
 
 
 class ResNetBackbone(DilatedResNet):

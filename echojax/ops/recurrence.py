@@ -8,6 +8,11 @@
 `conv_lstm` is this loop with its gradient written out. Going back through time it carries the gradients of h and c, and
 takes that of K once, from all frames together, after the loop. JAX's own would take it anew in every step, where XLA
 runs it, on a CPU, as a generic loop that is fifty times slower.
+
+Nothing else is moved out of the loop. In the version of XLA that comes with jax 0.10 a convolution inside a loop is as
+fast as one outside, forward and with respect to its input; the kernel's gradient alone is not. To convolve x for all
+frames before the loop, and h alone within it, is therefore slower than one convolution of both side by side: it gains
+nothing and moves four gates per pixel and frame through memory.
 """
 
 from collections.abc import Sequence

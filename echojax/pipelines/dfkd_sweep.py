@@ -14,12 +14,15 @@ from echojax.pipelines.phantoms import ensure_phantoms
 from echojax.pipelines.runs import Outcome, run_all
 from echojax.records import open_videos
 from echojax.report import page, size_quality, style
+from echojax.report.plots import format_interval
 
 # The paper's students have this many channels in their first block and are known by k and n alone.
 PAPER_WIDTH = 12
 # A fitted limit that may be above this Dice comes of a curve that is still falling.
 UNBOUNDED = 0.99
+# Metrics of the table, and those that the original plots, too.
 SHOWN = ("dice_mean", "dice_ed_mean", "dice_es_mean")
+PLOTTED = SHOWN[1:]
 NOTES = (
     *pages.LIMITS,
     "Every size had the same videos, batches and steps. A larger network may need more of them: a short sweep shows "
@@ -118,31 +121,50 @@ def describe_fit(outcomes: Sequence[Outcome]) -> str:
 
 def write_page(workdir: Path, kind: str, outcomes: Mapping[str, Outcome], fit: str) -> None:
     """Writes `index.html` over the figure, the original's plots and the pages of the sizes."""
-    labels = {name: f"{name}: {outcome.num_weights:,} weights" for name, outcome in outcomes.items()}
-    metrics = {name: outcome.metrics for name, outcome in outcomes.items()}
     page.write_page(
         workdir / "index.html",
         title="Quality against size",
-        summary=f"EchoDFKD's student in {len(outcomes)} sizes, trained on equal data and steps.",
+        summary=(
+            f"EchoDFKD's student in {len(outcomes)} sizes, trained on equal data and steps. Names are the paper's: "
+            f"blocks and layers per block; after w the first block's channels where they are not {PAPER_WIDTH}."
+        ),
         data=kind,
-        tables=[page.metrics_table("Held-out videos", metrics, SHOWN, labels)],
+        tables=[size_table(outcomes)],
         sections=[page.Section("Quality against size", fit, figures=draw_figures(workdir, kind, outcomes))],
         notes=NOTES,
         files=[(workdir / "metrics.json", "every metric with its interval"), (workdir / "sizes.csv", "the table")]
-        + [(workdir / name / "index.html", f"all of {label}") for name, label in labels.items()],
+        + [(workdir / name / "index.html", f"all of size {name}") for name in outcomes],
     )
 
 
+def size_table(outcomes: Mapping[str, Outcome]) -> page.Table:
+    """A row for each size: weights, Dice of both phases and of each with intervals, videos."""
+    digits = 3
+    rows = [
+        (
+            name,
+            f"{outcome.num_weights:,}",
+            *(format_interval(outcome.metrics[metric], digits) for metric in SHOWN),
+            str(len(outcome.dice)),
+        )
+        for name, outcome in outcomes.items()
+    ]
+    columns = ("Size", "Weights", "Dice", "Dice at ED", "Dice at ES", "Videos")
+    caption = "Dice: mean over videos; in brackets the 95 % interval over videos (bootstrap)."
+    return page.Table("Held-out videos", columns, rows, caption, numeric=range(1, len(columns)))
+
+
 def draw_figures(workdir: Path, kind: str, outcomes: Mapping[str, Outcome]) -> list[page.Figure]:
-    """The paper's figure, and the original's plot of every metric shown."""
+    """The paper's figure, and the original's plots of its metrics."""
     models = [size_quality.SizedModel(name, outcome.num_weights, outcome.dice) for name, outcome in outcomes.items()]
     measured_on = f"{len(models[0].dice)} held-out {kind} videos"
     figure = size_quality.plot_quality_against_size(models, f"Quality against size, {kind} videos", data=measured_on)
     path, _ = style.save_figure(figure, workdir / "plots" / "quality_against_size")
     caption = "1 − Dice over the number of weights, beside the numbers that others published of real videos."
     figures = [page.Figure(path, caption, wide=True)]
-    for metric in SHOWN:
+    for metric in PLOTTED:
         values = {name: (outcome.num_weights, outcome.metrics[metric]) for name, outcome in outcomes.items()}
         path, _ = style.save_figure(size_quality.plot_metric_against_size(metric, values), workdir / "plots" / metric)
-        figures.append(page.Figure(path, f"{page.METRIC_NAMES[metric][0]}, as the original plots it."))
+        caption = f"{page.METRIC_NAMES[metric][0]}, as the original plots it."
+        figures.append(page.Figure(path, caption, wide=True))
     return figures

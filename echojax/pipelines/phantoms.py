@@ -31,6 +31,7 @@ def _make_phantoms(data_dir: str, phantoms) -> None:
         num_frames=tuple(phantoms.num_frames),
         split_shares=tuple(phantoms.splits),
         variety=phantoms.variety,
+        without=tuple(phantoms.without),
         progress=True,
     )
     echonet.convert(source, data_dir, pixels="gray", progress=True)

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from echojax import evaluate, run
 from echojax.errors import UserError
 from echojax.networks import abstract_network, describe_student
+from echojax.resident import make_resident
 from echojax.stages import dfkd
 from echojax.train.loop import train
 from echojax.train.mesh import use_devices
@@ -74,7 +75,7 @@ def run_one(name: str, stage: ConfigDict, workdir: Path) -> None:
     """Trains a stage from where it stands, and evaluates it."""
     folder = workdir / name
     with _ONE_AT_A_TIME:
-        student = dfkd.build(stage)
+        student = make_resident(dfkd.build(stage), stage.data.resident)
         run.write_config(stage, folder)
     timing = train(student, stage, folder, versions())
     print(f"{name}: {timing.describe()}")

@@ -15,7 +15,7 @@ from echojax.predict.measurement import Measurement
 from echojax.reading import Clip, Flag
 from echojax.sector import Sector, resample
 
-VOIDING = ("no_beat", "not_apical", "still")
+VOIDING = ("no_beat", "not_apical", "still", "unclear_sector")
 
 # One slow beat lasts a second; fewer frames than these cannot show how it moves.
 MIN_SECONDS, MIN_FRAMES = 0.8, 16

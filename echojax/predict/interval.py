@@ -63,8 +63,6 @@ class Calibration:
       quantiles: {level: q}, levels as text such as "0.95"; q in units of `scale`.
       num_views: test-time views that the scores were computed with; predictions need as many.
       weights_sha256: beginning of the hash of the network's weights.
-      coverage: {level: share of further clips of the same kind whose interval held the truth}, and their number
-        under "num_clips".
     """
 
     calibrated_on: str
@@ -72,7 +70,6 @@ class Calibration:
     quantiles: dict[str, float]
     num_views: int
     weights_sha256: str
-    coverage: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def interval(self, lvef_percent: float, disagreement: Disagreement, level: float) -> tuple[float, float]:
         """Low and high end in percent.

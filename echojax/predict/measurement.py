@@ -1,12 +1,13 @@
 """From the frames of a clip to the ventricle's volumes over time, its beats and LVEF.
 
-    sector -> network's size -> masks of several views -> their mean, one piece per frame -> areas, lengths, volumes
+    sector -> network's size -> masks, one piece per frame -> areas, lengths, volumes -> beats -> LVEF
 
 Everything is measured on probabilities at the network's size, where borders lie between pixels, but in the clip's own
 units: centimetres where the clip's spacing is known, the clip's pixels where not.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from echojax import lv
 from echojax.predict.interval import Disagreement
 from echojax.predict.networks import Regression, Segmentation
-from echojax.predict.views import segment_views
+from echojax.predict.views import VIEWS, View, segment_view, to_probabilities
 from echojax.reading import Clip
 from echojax.sector import Sector, resample, resampled_spacing
 
@@ -43,7 +44,7 @@ class Measurement:
     """What the masks of a clip say.
 
     Attributes:
-      probabilities: of the left ventricle at the network's size, one piece per frame, mean over views.
+      probabilities: of the left ventricle at the network's size, one piece per frame.
       raw_probabilities: the same before all but the largest piece was removed.
       is_metric: units are cm, cm² and mL; else the clip's own pixels, pixels² and pixels³.
       function: curves and beats.
@@ -81,23 +82,27 @@ def measure_clip(
     """Segments and measures a clip; see the module's docstring.
 
     Args:
-      num_views: how many views the masks are the mean of, 1 to 5; 1 is the clip as it is alone.
+      num_views: how many readings of LVEF are compared, 1 to 5: of the clip as it is, and of slightly changed copies.
     """
     size = segmentation.size
     frames = resample(clip.frames, sector, size)
-    logits, views = segment_views(segmentation.segment, frames, num_views)
-    mean = views.mean(0)
-    probabilities = lv.clean_masks(mean)
+    logits = segmentation.segment(frames)
+    raw = to_probabilities(logits)
+    probabilities = lv.clean_masks(raw)
     spacing = _spacing(clip, sector, size)
     function = lv.measure_function(probabilities, clip.fps, spacing)
     beats = _measure_beats(function, clip.fps)
+
+    def read_view(view: View) -> float:
+        return _lvef_of_view(view, frames, segmentation, function, clip.fps, spacing)
+
     return Measurement(
         probabilities,
-        mean,
+        raw,
         clip.spacing_cm is not None,
         function,
         beats,
-        _disagreement(function, beats, views, clip.fps, spacing),
+        _disagreement(function, beats, read_view, num_views),
         None if regression is None else _regress(regression, clip, sector, frames, logits),
     )
 
@@ -126,22 +131,34 @@ def _measure_beats(function: lv.HeartFunction, fps: float) -> tuple[MeasuredBeat
 
 
 def _disagreement(
-    function: lv.HeartFunction, beats: tuple[MeasuredBeat, ...], views: np.ndarray, fps: float, spacing
+    function: lv.HeartFunction, beats: tuple[MeasuredBeat, ...], read_view: Callable[[View], float], num_views: int
 ) -> Disagreement | None:
-    """Views are read at the beats found in their mean: what is asked is how sure the volumes are, not the frames."""
     pooled = function.pooled_lvef_percent
     if not np.isfinite(pooled["simpson"]):
         return None
-    lvef_of_views = [_lvef_of_view(view, function.beats, fps, spacing) for view in views] if len(views) > 1 else []
+    lvef_of_views = np.array([pooled["simpson"], *map(read_view, VIEWS[1:num_views])])
     return Disagreement(
         beats=float(np.nanstd([beat.simpson_lvef_percent for beat in beats if beat.is_used])),
         methods=abs(pooled["simpson"] - pooled["area_length"]),
-        views=float(np.std([value for value in lvef_of_views if np.isfinite(value)] or [0.0])),
+        views=float(np.nanstd(lvef_of_views)),
     )
 
 
-def _lvef_of_view(probabilities: np.ndarray, beats: list[lv.Beat], fps: float, spacing) -> float:
-    volume = lv.measure_frames(probabilities, spacing).simpson_volume
+def _lvef_of_view(
+    view: View, frames: np.ndarray, segmentation: Segmentation, function: lv.HeartFunction, fps: float, spacing
+) -> float:
+    """LVEF of a view at the beats of the clip as it is: what is asked is how sure the volumes are, not the frames.
+
+    Only frames that smoothing mixes into the volumes at ED and ES are looked at.
+    """
+    beats, volume = function.beats, function.curves.simpson_volume.copy()
+    used = [beat for beat in beats if not beat.is_cut] or beats
+    near = lv.smoothing_neighbours(np.array([(beat.ed, beat.es) for beat in used]).ravel(), len(volume), fps)
+    if segmentation.is_recurrent:
+        probabilities = segment_view(segmentation.segment, frames, view)[near]
+    else:
+        probabilities = segment_view(segmentation.segment, frames[near], view)
+    volume[near] = lv.measure_frames(probabilities, spacing).simpson_volume
     return lv.pool_lvef(lv.lvef_of_beats(lv.smooth_curve(volume, fps), beats), beats)
 
 

@@ -32,6 +32,7 @@ class Segmentation(NamedTuple):
       size: pixels a side.
       description: JSON for the result: `family`, `num_parameters`, `weights_sha256` (its beginning), `packaged`.
       calibration: what turns disagreement into an interval; None where there is none, and `why_uncalibrated` says so.
+      is_recurrent: sees a clip's frames in order, each in the light of those before it; else each by itself.
     """
 
     segment: Callable[[UInt8[np.ndarray, "t s s c"]], Float[np.ndarray, "t s s"]]
@@ -39,6 +40,7 @@ class Segmentation(NamedTuple):
     description: dict
     calibration: Calibration | None = None
     why_uncalibrated: str = "this network has no calibration"
+    is_recurrent: bool = False
 
 
 class Regression(NamedTuple):
@@ -72,7 +74,8 @@ def load_segmentation(directory: str | None = None) -> Segmentation:
     model.segment(np.zeros((1, size, size), np.uint8))
     calibration, why_uncalibrated = _find_calibration(path, weights_sha256)
     description = _describe(model, weights_sha256, is_packaged=directory is None)
-    return Segmentation(model.segment, size, description, calibration, why_uncalibrated)
+    is_recurrent = description["family"] == "convlstm"
+    return Segmentation(model.segment, size, description, calibration, why_uncalibrated, is_recurrent)
 
 
 def load_regression(directory: str, segmentation: Segmentation) -> Regression:

@@ -4,6 +4,7 @@ Only the sector's window is shown, and nothing outside of the sector: what machi
 among it, does not get into the video.
 """
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,7 +50,7 @@ def write_overlay(path: pathlib.Path, prediction: Prediction, title: str) -> Ove
     for picture, frame, whole in zip(pictures, shown, composed, strict=True):
         _write_time(picture, frame, prediction)
         np.concatenate([ground, picture, area_panel.panel_at(panel, frame)], out=whole)
-    video.write_video(path, composed, fps / step, codec="vp09")
+    video.write_video(path, composed, fps / step, codec="vp09", num_parts=os.cpu_count() or 1)
     return Overlay(fps / step, step, len(shown))
 
 

@@ -41,7 +41,7 @@ class Prediction:
       interval: of LVEF.
       flags: what is doubtful.
       networks: {"segmentation": description, "ef": description or None}.
-      num_views: views the masks are the mean of.
+      num_views: how many readings of LVEF were compared for the interval; see `measure_clip`.
     """
 
     clip: Clip
@@ -56,6 +56,11 @@ class Prediction:
     def lvef_percent(self) -> float | None:
         """Simpson's LVEF pooled over beats; None where no beat was found."""
         return self.measurement.lvef_percent
+
+    @property
+    def is_voided(self) -> bool:
+        """Whether a flag says that the clip is not of the kind that intervals are calibrated on."""
+        return any(flag.kind in VOIDING for flag in self.flags)
 
     @property
     def heart_rate_bpm(self) -> float | None:

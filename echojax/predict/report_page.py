@@ -205,8 +205,7 @@ def _method(prediction: Prediction) -> str:
     )
     text = (
         f"The sector is found and what lies outside blacked out; a {network['family']} network of "
-        f"{network['num_parameters']:,} parameters outlines the left ventricle in every frame, as the mean over "
-        f"{prediction.num_views} view(s) of the clip. {METHOD}. {spacing}"
+        f"{network['num_parameters']:,} parameters outlines the left ventricle in every frame. {METHOD}. {spacing}"
     )
     return f"<section><h2>Method</h2><p>{html.escape(text)}</p></section>"
 

@@ -23,16 +23,17 @@ class View(NamedTuple):
 VIEWS = (View(), View(2, -3, 0.85), View(-2, 3, 1.18), View(-3, -2, 1.1), View(3, 2, 0.9))
 
 
-def segment_views(
-    segment: Callable[[np.ndarray], np.ndarray], frames: UInt8[np.ndarray, "t s s c"], num_views: int
-) -> tuple[Float[np.ndarray, "t s s"], Float[np.ndarray, "v t s s"]]:
-    """Returns logits of the clip as it is, and the probabilities of every view, in the clip's place."""
-    logits = segment(frames)
-    probabilities = [_to_probabilities(logits)]
-    for view in VIEWS[1:num_views]:
-        seen = segment(_brighten(_shift(frames, view.down_px, view.right_px), view.gamma))
-        probabilities.append(_shift(_to_probabilities(seen), -view.down_px, -view.right_px))
-    return logits, np.stack(probabilities)
+def segment_view(
+    segment: Callable[[np.ndarray], np.ndarray], frames: UInt8[np.ndarray, "t s s c"], view: View
+) -> Float[np.ndarray, "t s s"]:
+    """Probabilities of the ventricle as a network sees them in a view, in the clip's own place."""
+    logits = segment(_brighten(_shift(frames, view.down_px, view.right_px), view.gamma))
+    return _shift(to_probabilities(logits), -view.down_px, -view.right_px)
+
+
+def to_probabilities(logits: Float[np.ndarray, "t s s"]) -> Float[np.ndarray, "t s s"]:
+    # Beyond 30 the exponential of float32 says nothing new, and later overflows.
+    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
 
 
 def _shift(values: np.ndarray, down_px: int, right_px: int) -> np.ndarray:
@@ -50,8 +51,3 @@ def _shift(values: np.ndarray, down_px: int, right_px: int) -> np.ndarray:
 def _brighten(frames: UInt8[np.ndarray, "t s s c"], gamma: float) -> UInt8[np.ndarray, "t s s c"]:
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return table[frames]
-
-
-def _to_probabilities(logits: Float[np.ndarray, "t s s"]) -> Float[np.ndarray, "t s s"]:
-    # Beyond 30 the exponential of float32 says nothing new, and later overflows.
-    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))

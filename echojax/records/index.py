@@ -1,6 +1,7 @@
 """The index of a directory of shards, and reading pixels through it."""
 
 import collections
+import math
 import mmap
 import os
 import pathlib
@@ -98,6 +99,19 @@ def scan_shard(path: pathlib.Path, codec: example.ExampleCodec) -> Iterator[dict
         yield fields | {"record_offset": offset, "record_bytes": length, "frames_offset": frames_offset}
 
 
+def check_span(reader: "ShardReader", position: int, start: int, stop: int | None, step: int) -> int:
+    """Where the frames [start, stop) by step of a record end; None is its end.
+
+    Raises:
+      IndexError: they are not all within the record.
+    """
+    num_frames = reader.shape(position)[0]
+    stop = num_frames if stop is None else stop
+    if not (0 <= start <= stop <= num_frames and step > 0):
+        raise IndexError(f"frames [{start}, {stop}) by {step} are not within the {num_frames} of record {position}")
+    return stop
+
+
 class ShardReader:
     """Reads records and frames of a directory of shards by position in its index; safe to share and to pickle.
 
@@ -105,6 +119,9 @@ class ShardReader:
       directory: where the shards are.
       arrays: `shard_name (s,)`; per record `shard`, `record_offset`, `record_bytes`, `frames_offset`, each `(n,)`, and
         `frames_shape (n, k)`.
+      dtype: of the pixels.
+
+    Attributes:
       dtype: of the pixels.
     """
 
@@ -115,24 +132,29 @@ class ShardReader:
         self._record_bytes = arrays["record_bytes"]
         self._frames_offset = arrays["frames_offset"]
         self._frames_shape = arrays["frames_shape"]
-        self._dtype = np.dtype(dtype)
+        self.dtype = np.dtype(dtype)
         self._lock = threading.Lock()
         self._maps = collections.OrderedDict()
 
-    def frames(self, position: int, start: int, stop: int | None, step: int) -> np.ndarray:
-        """Copies frames [start, stop) by step; only their pages are read from disk.
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def shape(self, position: int) -> tuple[int, ...]:
+        """Shape of a record's frames, the time axis first."""
+        return tuple(int(n) for n in self._frames_shape[position])
+
+    def view(self, position: int, start: int, stop: int | None, step: int) -> np.ndarray:
+        """Looks at frames [start, stop) by step where they lie, read-only; only their pages are read from disk.
 
         Raises:
           IndexError: the frames are not within the record.
         """
-        shape = tuple(int(n) for n in self._frames_shape[position])
-        stop = shape[0] if stop is None else stop
-        if not (0 <= start <= stop <= shape[0] and step > 0):
-            raise IndexError(f"frames [{start}, {stop}) by {step} are not within the {shape[0]} of record {position}")
-        pixels_per_frame = int(np.prod(shape[1:], dtype=np.int64))
-        first = int(self._frames_offset[position]) + start * pixels_per_frame * self._dtype.itemsize
-        flat = np.frombuffer(self._map(position), self._dtype, (stop - start) * pixels_per_frame, offset=first)
-        return np.array(flat.reshape(stop - start, *shape[1:])[::step], order="C")
+        shape = self.shape(position)
+        stop = check_span(self, position, start, stop, step)
+        pixels_per_frame = math.prod(shape[1:])
+        first = int(self._frames_offset[position]) + start * pixels_per_frame * self.dtype.itemsize
+        flat = np.frombuffer(self._map(position), self.dtype, (stop - start) * pixels_per_frame, offset=first)
+        return flat.reshape(stop - start, *shape[1:])[::step]
 
     def record(self, position: int) -> bytes:
         """Reads a whole record and checks its checksum."""

@@ -9,12 +9,13 @@ How a mask is stored (`encoding`), from a network's logit:
 | `float32` | the logit                         | as CSS stores them; four times the space                            |
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import scipy.special
@@ -22,6 +23,8 @@ import scipy.special
 from echojax.errors import UserError
 from echojax.files import remove_leftovers, write_json
 from echojax.records import example, index, tfrecord
+from echojax.records.flat import FramesReader
+from echojax.remote import local_folder, publish
 
 ENCODINGS = ("uint8", "floor", "float32")
 DATASET = "masks"
@@ -133,6 +136,7 @@ class MaskWriter:
                 writer.write(self._codec.encode({"name": name, "frames": self._encode(name, logits)}))
             if writer.num_records != len(expected):
                 raise ValueError(f"shard {shard} expects {len(expected)} videos, got {writer.num_records}")
+        publish(self._path(shard))
 
     def finish(self) -> None:
         """Writes index, `features.json` and `dataset_info.json`; the masks can then be opened.
@@ -198,12 +202,13 @@ def open_masks(masks_dir: os.PathLike | str, made_by: str = _COMMAND) -> "MaskSe
     """Opens the masks of all splits below a directory, or those of one split's folder.
 
     Args:
+      masks_dir: a local one, or one in a bucket (gs://...), which is then copied to the cache (`echojax.remote`).
       made_by: the command that makes them, for messages.
 
     Raises:
       UserError: there are none, a split is not complete, or the splits are stored in different ways.
     """
-    root = pathlib.Path(masks_dir).absolute()
+    root = local_folder(masks_dir).absolute()
     folders = [root] if (root / PLAN_NAME).is_file() else sorted(path.parent for path in root.glob(f"*/{PLAN_NAME}"))
     if not folders:
         raise UserError(f"{masks_dir}: holds no masks; make them with `{made_by}`")
@@ -247,6 +252,18 @@ class MaskSet:
     def __contains__(self, name: str) -> bool:
         return name in self._place
 
+    def parts(self, names: Iterable[str]) -> list[tuple[index.ShardReader, np.ndarray]]:
+        """The reader of each split's masks, with the positions of the videos of these names."""
+        places = [self._find(name) for name in sorted(names)]
+        positions = [sorted(position for of, position in places if of is reader) for reader in self._readers]
+        return [(reader, np.array(of, np.int64)) for reader, of in zip(self._readers, positions, strict=True)]
+
+    def read_through(self, make_reader: Callable[[int], FramesReader]) -> "MaskSet":
+        """The same masks, read through `make_reader(number of the part)`, for instance from memory."""
+        masks = copy.copy(self)
+        masks._readers = [make_reader(part) for part in range(len(self._readers))]
+        return masks
+
     def num_frames(self, name: str) -> int:
         """Number of masks of a video."""
         self._find(name)
@@ -258,8 +275,12 @@ class MaskSet:
         Raises:
           IndexError: the frames are not all within the video.
         """
+        return np.array(self.view(name, start, stop, step), order="C")
+
+    def view(self, name: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """The same masks without a copy: read-only, to be copied to where they are needed."""
         reader, position = self._find(name)
-        return reader.frames(position, start, stop, step)
+        return reader.view(position, start, stop, step)
 
     def record(self, name: str) -> MaskRecord:
         """Reads all masks of a video and checks the record's checksum."""

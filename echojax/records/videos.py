@@ -6,13 +6,15 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from echojax.errors import UserError
 from echojax.files import replaced_file
 from echojax.records import example, index, tfrecord
+from echojax.records.flat import FramesReader
+from echojax.remote import local_folder
 
 SPLITS = ("TRAIN", "VAL", "TEST")
 SOURCE_LIST = "source_list.csv"
@@ -146,10 +148,14 @@ def read_source_list(directory: pathlib.Path) -> list[tuple[str, str]]:
 def open_videos(data_dir: os.PathLike | str) -> "VideoSet":
     """Opens a directory of video records.
 
+    Args:
+      data_dir: a local one, or one in a bucket (gs://...), which is then copied to the cache (`echojax.remote`).
+
     Raises:
       UserError: the directory is not there or not complete, or its files contradict each other.
     """
-    directory = example.require_dataset(data_dir, _command(pathlib.Path(data_dir)))
+    data_dir = local_folder(data_dir)
+    directory = example.require_dataset(data_dir, _command(data_dir))
     return VideoSet(directory, index.load_arrays(directory, INDEX_KEYS))
 
 
@@ -207,6 +213,16 @@ class VideoSet:
         chosen._chosen = np.isin(self.name, list(names))
         return chosen
 
+    def parts(self, names: Iterable[str]) -> list[tuple[index.ShardReader, np.ndarray]]:
+        """The reader of the frames, with the positions of the videos of these names."""
+        return [(self._reader, np.flatnonzero(np.isin(self.name, list(names))))]
+
+    def read_through(self, make_reader: Callable[[int], FramesReader]) -> "VideoSet":
+        """The same videos, whose frames are read through `make_reader(number of the part)`: from memory, say."""
+        videos = copy.copy(self)
+        videos._reader = make_reader(0)
+        return videos
+
     def position(self, name: str) -> int:
         """Position of the video of this name (without extension)."""
         if name not in self._position:
@@ -228,7 +244,11 @@ class VideoSet:
         Raises:
           IndexError: the frames are not all within the video.
         """
-        return self._reader.frames(position, start, stop, step)
+        return np.array(self.view(position, start, stop, step), order="C")
+
+    def view(self, position: int, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """The same frames without a copy: read-only, to be copied to where they are needed."""
+        return self._reader.view(position, start, stop, step)
 
     def tracings(self, position: int) -> tuple[Tracing, ...]:
         """Tracings of a video in file order, from the index; empty where there are none."""

@@ -13,6 +13,7 @@ from echojax import evaluate
 from echojax.errors import UserError
 from echojax.evaluate import Interval
 from echojax.report import style
+from echojax.report.labels import Label, write_labels
 
 SIZE_INCHES = (7.6, 5.2)
 # The original's, which is as wide as a page.
@@ -100,18 +101,20 @@ def plot_quality_against_size(
     with style.applied():
         figure, axes = style.new_axes(title, SIZE_INCHES)
         axes.set(xscale="log", yscale="log", xlabel="Trainable weights", ylabel="1 − Dice (lower is better)")
-        _draw_published(axes, published, published_students)
-        _draw_models(axes, models, intervals)
+        labels, places = _draw_models(axes, models, intervals)
+        for more_labels, more_places in (_draw_published(axes, published), _draw_students(axes, published_students)):
+            labels, places = labels + more_labels, places + more_places
         caption = f"filled: measured on {data}, 95 % intervals over videos"
         if len(np.unique(num_weights)) >= evaluate.MIN_SIZES:
             band = evaluate.bootstrap_saturation(num_weights, dice, num_samples=num_samples, seed=seed)
-            _draw_fit(axes, band, num_weights)
+            places = places + _draw_fit(axes, band, num_weights)
             caption += "\nline: saturating fit, with the 95 % interval of its curve"
         if published or published_students:
             caption += "\nhollow: published, EchoNet-Dynamic test split, other training data"
         _style_axes(axes)
         place = {"xycoords": "axes fraction", "va": "top", "annotation_clip": False}
         axes.annotate(caption, (0, -0.17), fontsize=9, color=style.MUTED, **place)
+        write_labels(axes, labels, np.array(places))
     return figure
 
 
@@ -156,19 +159,18 @@ def _stack_dice(models: Sequence[SizedModel]) -> Float[np.ndarray, "m n"]:
     return np.array([model.dice for model in models], np.float64)
 
 
-def _draw_models(axes: Axes, models: Sequence[SizedModel], intervals: Sequence[Interval]) -> None:
+def _draw_models(
+    axes: Axes, models: Sequence[SizedModel], intervals: Sequence[Interval]
+) -> tuple[list[Label], list[tuple[float, float]]]:
+    """Draws them; returns their labels, and the places that these should keep free, as do the functions that follow."""
+    look = {"color": style.BLUE, "fontsize": 10, "fontweight": "bold", "zorder": 5}
+    labels, ends = [], []
     for model, interval in zip(models, intervals, strict=True):
-        _draw_interval(axes, model.num_weights, 1 - interval.value, 1 - interval.high, 1 - interval.low, True)
-        axes.annotate(
-            model.name,
-            (model.num_weights, 1 - interval.value),
-            (6, 5),
-            textcoords="offset points",
-            color=style.BLUE,
-            fontsize=10,
-            fontweight="bold",
-            zorder=5,
-        )
+        value, low, high = 1 - interval.value, 1 - interval.high, 1 - interval.low
+        _draw_interval(axes, model.num_weights, value, low, high, True)
+        labels.append(Label(model.name, model.num_weights, value, look))
+        ends += [(model.num_weights, end) for end in (low, high) if end > 0]
+    return labels, ends
 
 
 def _draw_interval(axes: Axes, x: float, value: float, low: float, high: float, is_log: bool) -> None:
@@ -179,47 +181,38 @@ def _draw_interval(axes: Axes, x: float, value: float, low: float, high: float, 
     axes.plot(x, value, "o", color=style.BLUE, markersize=6.5, zorder=4)
 
 
-def _draw_fit(axes: Axes, band: evaluate.SaturationBand, num_weights: np.ndarray) -> None:
+def _draw_fit(axes: Axes, band: evaluate.SaturationBand, num_weights: np.ndarray) -> list[tuple[float, float]]:
     """Over the sizes that were fitted: beyond them the curve says little."""
     grid = np.geomspace(num_weights.min() / FIT_MARGIN, num_weights.max() * FIT_MARGIN, CURVE_POINTS)
     low, high = band.loss_interval(grid)
+    loss = band.fit.loss(grid)
     axes.fill_between(grid, low, high, color=style.BLUE, alpha=0.14, linewidth=0, zorder=1)
-    axes.plot(grid, band.fit.loss(grid), color=style.BLUE, linewidth=1.8, zorder=2)
+    axes.plot(grid, loss, color=style.BLUE, linewidth=1.8, zorder=2)
+    return list(zip(grid, loss, strict=True))
 
 
-def _draw_published(
-    axes: Axes, published: Sequence[PublishedModel], published_students: Sequence[PublishedModel]
-) -> None:
+def _draw_published(axes: Axes, published: Sequence[PublishedModel]) -> tuple[list[Label], list[tuple[float, float]]]:
     for model in published:
         place = model.num_weights, 1 - model.dice
         axes.plot(*place, "D", markerfacecolor="none", markeredgecolor=style.VERMILLION, markersize=6)
-        axes.annotate(
-            model.name,
-            place,
-            (-7, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=9,
-            color=style.VERMILLION,
-        )
-    if published_students:
-        places = np.array([(model.num_weights, 1 - model.dice) for model in published_students]).T
-        axes.plot(*places, "o", markerfacecolor="none", markeredgecolor=style.PURPLE, markersize=4.5, alpha=0.8)
-        largest = places[:, np.argmax(places[0])]
-        axes.annotate(
-            "EchoDFKD students",
-            largest,
-            (0, -15),
-            textcoords="offset points",
-            ha="center",
-            fontsize=9,
-            color=style.PURPLE,
-        )
+    look = {"color": style.VERMILLION, "fontsize": 9}
+    longest_first = sorted(published, key=lambda model: len(model.name), reverse=True)  # it fits in the fewest places
+    return [Label(model.name, model.num_weights, 1 - model.dice, look) for model in longest_first], []
+
+
+def _draw_students(axes: Axes, students: Sequence[PublishedModel]) -> tuple[list[Label], list[tuple[float, float]]]:
+    """The label stands beside the largest."""
+    if not students:
+        return [], []
+    places = sorted((model.num_weights, 1 - model.dice) for model in students)
+    axes.plot(
+        *zip(*places, strict=True), "o", markerfacecolor="none", markeredgecolor=style.PURPLE, markersize=4.5, alpha=0.8
+    )
+    return [Label("EchoDFKD students", *places[-1], {"color": style.PURPLE, "fontsize": 9})], places
 
 
 def _style_axes(axes: Axes) -> None:
-    axes.margins(0.06)
+    axes.margins(0.1, 0.06)
     _count_weights(axes)
     _write_ticks(axes, "y")
 

@@ -1,6 +1,6 @@
 """What the stages share: which videos take part, where weights come from, how a network is validated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from echojax.models.surgery import new_head, student_from_teacher, widen_stem, w
 from echojax.networks import Network, build_network, load_network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, VideoSet
+from echojax.train import processes
 from echojax.train.mesh import make_mesh, put_batch
 
 Validate = Callable[[dict, dict], dict[str, float]]
@@ -123,7 +124,10 @@ def initial_network(description: dict, config, pretrained: Pretrained, initial_e
 
 def _check_same_network(found: dict, wanted: dict, init_from: str) -> None:
     """Raises UserError unless the one network can be made of the other."""
-    found = {**found, "family": "deeplabv3"} if found["family"] == "resnet" else found
+    # Networks without a decoder do not speak of one.
+    found, wanted = {"decoder": 0, **found}, {"decoder": 0, **wanted}
+    if found["family"] == "resnet":
+        found = {**found, "family": "deeplabv3", "decoder": wanted["decoder"]}
     differing = [
         f"{key} {found.get(key)}, expected {value}"
         for key, value in wanted.items()
@@ -163,33 +167,44 @@ def _random_network(description: dict, config, initial_ef: float) -> Network:
 
 
 def segment_traced(
-    segment: Callable, params, stats, source: TracedFrames, batch_size: int, on_images: Callable | None = None
+    segment: Callable, params, stats, source: TracedFrames, batch_size: int
 ) -> tuple[DiceCounts, DiceCounts]:
     """Dice counts of every video's ED and ES frame; a pixel is left ventricle where its logit is above 0.
 
     Args:
       segment: from `echojax.inference.make_segment`.
-      on_images: called with (logits, masks, num_videos of the block) of each block, ED and ES images stacked.
+    """
+    return _join_counts(_measure_traced(segment, params, stats, source, batch_size, _count))
+
+
+def _measure_traced(
+    segment: Callable, params, stats, source: TracedFrames, batch_size: int, measure: Callable
+) -> list[dict[str, np.ndarray]]:
+    """What `measure` says of the logits and masks of each block of videos, both (2, b, h, w), ED and ES.
+
+    Several processes share the blocks, which are those of one process.
     """
     mesh = make_mesh()
-    counts = {"ed": [], "es": []}
-    for block, num_real in padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size):
+    blocks = list(padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size))
+    measured = []
+    for block, num_real in processes.share(blocks):
         batch = stack([source.example(item, np.random.default_rng(0)) for item in block])
-        logits = {}
-        for phase in counts:
-            logits[phase] = np.asarray(segment(params, stats, put_batch(mesh, batch[phase])))[:num_real]
-            counts[phase].append(dice_counts(logits[phase] > 0, batch[f"{phase}_mask"][:num_real]))
-        if on_images is not None:
-            masks = np.stack([batch["ed_mask"][:num_real], batch["es_mask"][:num_real]])
-            on_images(np.stack([logits["ed"], logits["es"]]), masks)
-    ed, es = (
-        DiceCounts(*map(np.concatenate, zip(*map(_columns, of_phase), strict=True))) for of_phase in counts.values()
-    )
+        logits = [np.asarray(segment(params, stats, put_batch(mesh, batch[phase]))) for phase in ("ed", "es")]
+        masks = [batch["ed_mask"], batch["es_mask"]]
+        measured.append(measure(np.stack(logits)[:, :num_real], np.stack(masks)[:, :num_real]))
+    return processes.gather(measured)
+
+
+def _count(logits: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    counts = dice_counts(logits > 0, masks)
+    return {"intersection": counts.intersection, "total": counts.total}
+
+
+def _join_counts(measured: Sequence[dict[str, np.ndarray]]) -> tuple[DiceCounts, DiceCounts]:
+    """Counts of ED and of ES from those of all blocks."""
+    joined = [np.concatenate([block[name] for block in measured], axis=1) for name in ("intersection", "total")]
+    ed, es = (DiceCounts(*(counts[phase] for counts in joined)) for phase in (0, 1))
     return ed, es
-
-
-def _columns(counts: DiceCounts) -> tuple[np.ndarray, np.ndarray]:
-    return counts.intersection, counts.total
 
 
 def make_segmentation_validation(
@@ -205,17 +220,15 @@ def make_segmentation_validation(
         raise UserError(f"validation.selection is {settings.selection!r}, expected 'per_pixel' or 'original'")
     segment = inference.make_segment(network, preprocessing)
 
+    def measure(logits: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+        z = logits.astype(np.float64)
+        loss = np.maximum(z, 0) - z * masks + np.log1p(np.exp(-np.abs(z)))
+        return _count(logits, masks) | {"loss": loss.sum() / 2, "size": logits.shape[1]}
+
     def validate(params, stats) -> dict[str, float]:
-        batch_losses, batch_sizes = [], []
-
-        def add_loss(logits, masks):
-            z = logits.astype(np.float64)
-            loss = np.maximum(z, 0) - z * masks + np.log1p(np.exp(-np.abs(z)))
-            batch_losses.append(loss.sum() / 2)
-            batch_sizes.append(logits.shape[1])
-
-        ed, es = segment_traced(segment, params, stats, source, settings.batch_size, add_loss)
-        losses, sizes = np.array(batch_losses), np.array(batch_sizes)
+        measured = _measure_traced(segment, params, stats, source, settings.batch_size, measure)
+        ed, es = _join_counts(measured)
+        losses, sizes = (np.array([block[name] for block in measured]) for name in ("loss", "size"))
         pixels = preprocessing.size[0] * preprocessing.size[1]
         per_pixel = losses.sum() / sizes.sum() / pixels
         original = (losses * sizes).sum() / sizes.sum() / pixels

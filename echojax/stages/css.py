@@ -60,6 +60,8 @@ def build(config) -> Stage:
         features = jnp.sum(outputs["layer4"][2 * size :], axis=(1, 2))
         features = features.reshape(-1, css.num_frames, features.shape[-1])
         loss_cyc = jnp.mean(jax.vmap(cyclic_loss)(features, unlabelled["template_start"]))
+        # With gradient accumulation every part sees the one clip whole and adds its share of that loss.
+        loss_cyc = loss_cyc * (size / config.train.batch_size)
         weight = jnp.where(step < start_step, 0.0, css.loss_weight)
         return loss_seg + weight * loss_cyc, (stats, {"loss_seg": loss_seg, "loss_cyc": loss_cyc})
 
@@ -73,6 +75,7 @@ def build(config) -> Stage:
             network, preprocessing, TracedFrames(videos, val.positions, order), config.validation
         ),
         criterion="loss",
+        sums_examples=True,
         notes=(
             f"labelled: {train.describe()}",
             f"unlabelled: {cycle.describe()}",

@@ -19,13 +19,14 @@ from echojax.stages import common
 from echojax.student_clips import StudentClips
 from echojax.train.loop import Stage
 from echojax.train.mesh import compiler_options, make_mesh, put_batch
+from echojax.train.step import LossFunction
 
 KIND = "segmentation"
 TARGETS_MADE_BY = "python main.py --config=configs/dfkd_targets.py"
 
 
 def build(config) -> Stage:
-    """The ConvLSTM student on random clips: BCE against the target, mean of all pixels, plus w (1 - Dice)."""
+    """The ConvLSTM student on random clips of TRAIN; the best on fixed clips of VAL is kept."""
     dfkd = config.dfkd
     videos = open_videos(config.data_dir)
     masks = open_masks(config.masks_dir, TARGETS_MADE_BY)
@@ -44,19 +45,12 @@ def build(config) -> Stage:
 
     network = _initial_network(config)
 
-    def loss(params, stats, constants, batch, step, key):
-        del constants, step, key
-        x, targets = clips.prepare_student(batch["clips"]["clip"], batch["clips"]["target"], recipe)
-        outputs, stats = functional.apply(network.definition, params, stats, x, train=True)
-        parts = jax.tree.map(jnp.mean, frame_losses(outputs["logits"], targets))
-        return _total(parts, dfkd.dice_weight), (stats, parts)
-
     return Stage(
         name="dfkd",
         network=network,
         preprocessing=Preprocessing((0.0,), (1.0,), usual_size(videos), 0, 1, 1, "raw grey levels"),
         batches=Batches({"clips": Stream(source("TRAIN", "uniform"), config.train.batch_size)}, config.seed),
-        loss=loss,
+        loss=make_loss(network, recipe, dfkd.dice_weight),
         validate=make_validation(
             network, source("VAL", "centre"), recipe, dfkd.dice_weight, config.validation.batch_size
         ),
@@ -66,6 +60,19 @@ def build(config) -> Stage:
             f"targets: {'; '.join(f'{split}: {made_by}' for split, made_by in masks.producer.items())}",
         ),
     )
+
+
+def make_loss(network: Network, recipe: clips.StudentRecipe, dice_weight: float) -> LossFunction:
+    """The student's loss on a batch of `StudentClips`: BCE, mean of all pixels, plus dice_weight (1 - Dice)."""
+
+    def loss(params, stats, constants, batch, step, key):
+        del constants, step, key
+        x, targets = clips.prepare_student(batch["clips"]["clip"], batch["clips"]["target"], recipe)
+        outputs, stats = functional.apply(network.definition, params, stats, x, train=True)
+        parts = jax.tree.map(jnp.mean, frame_losses(outputs["logits"], targets))
+        return _total(parts, dice_weight), (stats, parts)
+
+    return loss
 
 
 def frame_losses(logits: Float[Array, "b t h w"], targets: Float[Array, "b t h w"]) -> dict[str, Float[Array, "b t"]]:

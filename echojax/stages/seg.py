@@ -51,5 +51,6 @@ def build(config) -> Stage:
             network, preprocessing, TracedFrames(videos, val.positions, order), config.validation
         ),
         criterion="loss",
+        sums_examples=True,
         notes=(f"labelled: {train.describe()}", f"validation: {val.describe()}"),
     )

@@ -5,7 +5,8 @@
 
 Each holds the state (parameters, statistics, optimiser, key) and, as JSON, everything else that is needed to go on or
 to be used elsewhere: step, best value, data iterator, network, preprocessing, config and versions. Orbax writes a
-checkpoint under a temporary name and renames it, so that one is there whole or not at all.
+checkpoint under a temporary name and renames it, so that one is there whole or not at all. Of several processes each
+writes what lies on its devices; any number of processes and devices can read it.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ from jax.sharding import Mesh
 
 from echojax.errors import UserError
 from echojax.preprocessing import Preprocessing
-from echojax.train.mesh import make_mesh, replicated
+from echojax.remote import local_folder, publish
+from echojax.train import processes
+from echojax.train.mesh import make_mesh, replicated, state_shardings
 from echojax.train.state import TrainState
 
 PyTree = Any
@@ -73,9 +76,10 @@ class Checkpoints:
         if path.exists():  # a resumed run comes by again with the same bits
             return
         _save(path, _parts(state), metadata)
-        if jax.process_index() == 0:
+        if processes.is_first():
             for old in _steps(self.directory)[: -self.keep]:
                 shutil.rmtree(old)
+        publish(self.directory.parent)
 
     def save_best(self, state: TrainState, metadata: Metadata) -> None:
         """Replaces the best checkpoint."""
@@ -93,7 +97,7 @@ def find_checkpoint(directory: str | Path, made_by: str) -> Path:
     Raises:
       UserError: naming `made_by`, the command that makes it, when there is none.
     """
-    directory = Path(directory).expanduser().absolute()
+    directory = local_folder(directory, leave_out=("masks",)).expanduser().absolute()
     if _is_checkpoint(directory):
         return directory
     candidates = [directory / "best", directory / "best.old", *reversed(_steps(directory / "checkpoints"))]
@@ -112,16 +116,17 @@ def load_metadata(path: Path) -> Metadata:
     return Metadata.from_json(values)
 
 
-def load_state(path: Path, like: TrainState, mesh: Mesh) -> TrainState:
+def load_state(path: Path, like: TrainState, mesh: Mesh, shard_params: bool = False) -> TrainState:
     """Restores a state onto a mesh of any number of devices; `like` gives structure, shapes and dtypes."""
-    sharding = replicated(mesh)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _parts(like))
+    parts = _parts(like)
+    shardings = state_shardings(mesh, parts, shard_params)
+    abstract = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), parts, shardings)
     restored = ocp.load_checkpointables(path, abstract)
     return TrainState(**restored["weights"], **restored["training"])
 
 
 def load_weights(path: Path, params: PyTree, stats: PyTree) -> tuple[PyTree, PyTree]:
-    """Reads parameters and statistics alone, in the structure and shapes given, onto every device."""
+    """Reads parameters and statistics alone, in the structure and shapes given, onto each of this process's devices."""
     sharding = replicated(make_mesh())
     weights = _weights(params, stats)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), weights)
@@ -137,15 +142,17 @@ def save_weights(workdir: Path, params: PyTree, stats: PyTree, metadata: Metadat
 def _replace(path: Path, parts: dict[str, PyTree], metadata: Metadata) -> None:
     """Writes a checkpoint in the place of another; killed meanwhile, it leaves the old or the new one, whole."""
     new, old = path.with_name(f"{path.name}.new"), path.with_name(f"{path.name}.old")
-    if jax.process_index() == 0:
-        shutil.rmtree(new, ignore_errors=True)
+    processes.first_does(lambda: shutil.rmtree(new, ignore_errors=True))
     _save(new, parts, metadata)
-    if jax.process_index() == 0:
+
+    def rename() -> None:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
+
+    processes.first_does(rename)
 
 
 def _save(path: Path, parts: dict[str, PyTree], metadata: Metadata) -> None:

@@ -25,6 +25,7 @@ class Log:
             self._writer.add_scalar(f"{phase}/{name}", value, step)
 
     def close(self) -> None:
+        """Ends the curves."""
         self._lines.close()
         self._writer.close()
 
@@ -33,6 +34,16 @@ class Log:
             return
         kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
         write_text(self._path, "".join(line + "\n" for line in kept))
+
+
+class NoLog:
+    """The log of a process that writes no files."""
+
+    def write(self, step: int, phase: str, metrics: dict[str, float]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 def _step_of(line: str) -> float:

@@ -16,9 +16,17 @@ from echojax.data import Batches
 from echojax.errors import UserError
 from echojax.networks import Network
 from echojax.preprocessing import Preprocessing
+from echojax.train import processes
 from echojax.train.checkpoint import Checkpoints, Metadata, load_metadata, load_state
-from echojax.train.logs import Log
-from echojax.train.mesh import check_divides, make_mesh, put_batch, replicated
+from echojax.train.logs import Log, NoLog
+from echojax.train.mesh import (
+    check_divides,
+    localise,
+    make_training_mesh,
+    place,
+    put_batch,
+    state_shardings,
+)
 from echojax.train.optimiser import make_optimiser, make_schedule
 from echojax.train.state import TrainState, initial_state
 from echojax.train.step import CompiledStep, LossFunction, compile_step, make_train_step
@@ -39,6 +47,7 @@ class Stage:
       validate: (params, stats) -> metrics on VAL.
       criterion: the metric of `validate` that chooses the best checkpoint; lower is better.
       constants: arrays that the loss reads and training leaves alone, such as a teacher's weights.
+      sums_examples: the loss is a sum over examples rather than their mean; gradient accumulation adds up its parts.
       notes: lines that tell the user what was found and decided.
     """
 
@@ -50,6 +59,7 @@ class Stage:
     validate: Callable[[PyTree, PyTree], dict[str, float]]
     criterion: str
     constants: PyTree = dataclasses.field(default_factory=dict)
+    sums_examples: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -99,8 +109,9 @@ class _Run:
 
     def __init__(self, stage: Stage, config, workdir: Path, versions: dict):
         self.stage, self.config, self.versions = stage, config, versions
-        self.mesh = make_mesh()
-        check_divides(self.mesh, "train.batch_size", config.train.batch_size)
+        self.mesh = make_training_mesh()
+        check_divides(self.mesh, "train.batch_size", config.train.batch_size, config.train.accumulate)
+        self.batches = stage.batches.of_host(jax.process_index(), jax.process_count(), self.mesh.size)
         self.steps_per_epoch = stage.batches.steps_per_epoch
         self.num_steps = config.train.num_epochs * self.steps_per_epoch
         self.optimiser = self._make_optimiser()
@@ -109,8 +120,8 @@ class _Run:
         self.checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
         self.timing = Timing()
         self.state, self.best, self.best_step = self._resume()
-        self.constants = jax.device_put(stage.constants, replicated(self.mesh))
-        self.log = Log(workdir, int(self.state.step))
+        self.constants = place(stage.constants, state_shardings(self.mesh, stage.constants, shard_params=False))
+        self.log = Log(workdir, int(self.state.step)) if processes.is_first() else NoLog()
 
     def run(self) -> Timing:
         first_step = int(self.state.step)
@@ -118,15 +129,21 @@ class _Run:
             self.log.close()
             return self.timing
         train = self.config.train
-        batches = self.stage.batches.iterate(first_step, self.num_steps, train.num_threads, train.prefetch)
+        batches = self.batches.iterate(first_step, self.num_steps, train.num_threads, train.prefetch)
+        batch_sizes = {name: stream.batch_size for name, stream in self.batches.streams.items()}
         compiled, pending = None, None
         progress = tqdm(
-            total=self.num_steps, initial=first_step, desc=f"{self.stage.name}: training", unit="step", mininterval=0.5
+            total=self.num_steps,
+            initial=first_step,
+            desc=f"{self.stage.name}: training",
+            unit="step",
+            mininterval=0.5,
+            disable=not processes.is_first(),
         )
         with contextlib.closing(self.log), progress:
             for step in range(first_step, self.num_steps):
                 with self.timing.count("data_wait"):
-                    batch = put_batch(self.mesh, next(batches))
+                    batch = put_batch(self.mesh, next(batches), batch_sizes)
                 if compiled is None:
                     compiled = self._compile(batch)
                 with self.timing.count("steps"):
@@ -155,11 +172,12 @@ class _Run:
         network = self.stage.network
         fresh = initial_state(network.params, network.stats, self.optimiser, self.config.seed)
         newest = self.checkpoints.newest()
+        shard_params = self.config.mesh.shard_params
         if newest is None:
-            return jax.device_put(fresh, replicated(self.mesh)), None, None
+            return place(fresh, state_shardings(self.mesh, fresh, shard_params)), None, None
         metadata = load_metadata(newest)
         self._check_same_run(newest, metadata)
-        return load_state(newest, fresh, self.mesh), metadata.best, metadata.best_step
+        return load_state(newest, fresh, self.mesh, shard_params), metadata.best, metadata.best_step
 
     def _check_same_run(self, path: Path, saved: Metadata) -> None:
         """Raises UserError when a run would go on as another stage or network, or with batches in another order."""
@@ -173,7 +191,9 @@ class _Run:
                 )
 
     def _compile(self, batch: PyTree) -> CompiledStep:
-        train_step = make_train_step(self.stage.loss, self.optimiser)
+        train_step = make_train_step(
+            self.stage.loss, self.optimiser, self.config.train.accumulate, self.stage.sums_examples, self.mesh
+        )
         compiled = compile_step(train_step, self.mesh, self.state, self.constants, batch)
         self.timing.compile = compiled.compile_seconds
         return compiled
@@ -203,7 +223,7 @@ class _Run:
         improved = False
         if self._validates_after(steps_done):
             with self.timing.count("validation"):
-                metrics = self.stage.validate(self.state.params, self.state.stats)
+                metrics = self.stage.validate(*localise((self.state.params, self.state.stats)))
             self.log.write(steps_done, "validation", metrics)
             value = metrics[self.stage.criterion]
             # A value that is not a number never counts as better.

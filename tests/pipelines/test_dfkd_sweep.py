@@ -74,7 +74,9 @@ def test_every_size_has_its_dice_with_an_interval(sweep):
 
 def test_the_page_shows_the_figure_and_all_it_refers_to_exists(sweep):
     workdir, _ = sweep
-    links = Links().collect((workdir / "index.html").read_text())
+    page = (workdir / "index.html").read_text()
+    assert all(f">{num_weights:,}<" in page for num_weights in WEIGHTS.values())
+    links = Links().collect(page)
     assert {"plots/quality_against_size.png", "11w2/index.html", "21w2/index.html"} <= set(links)
     for link in links:
         assert (workdir / link).is_file(), link

@@ -67,6 +67,30 @@ def test_beats_and_their_times():
     assert content["lvef_percent"]["value"] == pytest.approx(pooled, abs=0.01)
 
 
+@pytest.mark.parametrize("is_recurrent", [False, True])
+def test_views_are_compared_at_the_frames_that_matter(is_recurrent):
+    """A network that finds brighter pictures' ventricles larger disagrees with itself, however it is asked."""
+    asked = []
+
+    def segment(frames):
+        asked.append(len(frames))
+        grey = frames[..., 0].astype(np.float32)
+        return np.where(grey > 170, (grey - 200) / 20, (grey - 90) / 20)
+
+    frames = make_bright_frames()
+    segmentation = bright_segmentation(segment=segment, is_recurrent=is_recurrent)
+    disagreement = predict(frames, segmentation).measurement.disagreement
+    assert disagreement.views > 0 and disagreement.scale > disagreement.views
+    assert asked[0] == len(frames) and len(asked) == 3
+    assert all(number == len(frames) for number in asked) if is_recurrent else max(asked[1:]) < len(frames)
+    assert predict(frames, segmentation, fps=FPS).lvef_percent is not None
+
+
+def test_one_view_has_no_disagreement_of_views():
+    prediction = predict_clip(make_clip(make_bright_frames()), bright_segmentation(), num_views=1)
+    assert prediction.measurement.disagreement.views == 0
+
+
 def test_no_interval_without_calibration_and_the_reason():
     prediction = predict(make_bright_frames())
     assert prediction.interval.low is None and prediction.interval.reason == "this network has no calibration"

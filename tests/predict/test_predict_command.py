@@ -1,21 +1,20 @@
 """`echojax predict` from the command line, with small networks of random weights, and their calibration."""
 
 import json
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from narrow_networks import DESCRIPTIONS, narrow_state_dict, save_weights
-from predict_clips import FPS, bright_segmentation, make_bright_frames, make_clip, make_phantom
+from predict_clips import FPS, bright_segmentation, make_bright_frames, make_clip
 from schema import find_violations
 
 from benchmarks import calibrate_interval
-from data_prep.phantom import PhantomParameters
+from benchmarks.phantom_clips import PhantomScore
 from echojax import cli
 from echojax.errors import UserError
 from echojax.porting.port import port
 from echojax.predict import load_regression, load_segmentation, networks, predict_clip
-from echojax.predict.interval import FILE_NAME, calibrate
+from echojax.predict.interval import FILE_NAME, Disagreement, calibrate
 from echojax.video import write_video
 
 
@@ -38,20 +37,6 @@ def clip_path(tmp_path_factory):
 def own_compile_cache(monkeypatch, compile_cache):
     """The command would otherwise set a cache for the whole process."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compile_cache))
-
-
-class _BrightPhantom(NamedTuple):
-    """What calibration asks of a phantom, with the ventricle painted in."""
-
-    frames: np.ndarray
-    ef_percent: float
-    parameters: PhantomParameters
-
-
-def _bright_phantom(index: int) -> _BrightPhantom:
-    # Three phantoms stand for all: rendering is slow.
-    phantom = make_phantom(index % 3)
-    return _BrightPhantom(make_bright_frames(index % 3), phantom.ef_percent, phantom.parameters)
 
 
 def predict(*arguments) -> int:
@@ -136,25 +121,28 @@ def test_calibration_belongs_to_its_weights(checkpoints):
         path.unlink()
 
 
-def test_calibration_on_phantoms(checkpoints, tmp_path, monkeypatch):
-    """A perfect network is calibrated end to end; the file it leaves gives later clips an interval."""
+def test_calibration_on_phantoms(tmp_path, monkeypatch, capsys):
+    """Scores become a file that gives later clips an interval; clips that get no interval have no say."""
     perfect = bright_segmentation()
+    quiet = Disagreement(0.0, 0.0, 0.0)
+    scores = [PhantomScore(50.0, 50.0 + error, 50.0, quiet, False, 0.9, 0.9, 0.9, ()) for error in range(1, 31)] + [
+        PhantomScore(50.0, 10.0, 50.0, quiet, True, 0.0, 0.0, 0.0, ("no_beat",))
+    ] * 5
     monkeypatch.setattr(calibrate_interval, "load_segmentation", lambda directory: perfect)
-    monkeypatch.setattr(calibrate_interval, "render", _bright_phantom)
+    monkeypatch.setattr(calibrate_interval, "score_phantoms", lambda *arguments: scores)
     monkeypatch.setattr(calibrate_interval, "find_checkpoint", lambda directory, made_by: tmp_path)
-    monkeypatch.setattr(calibrate_interval, "sample_parameters", lambda seed, index: index)
-    arguments = ["--segmentation=any", "--num_phantoms=20", "--num_held_out=4", "--views=1"]
-    assert calibrate_interval.main(arguments) == 0
+    assert calibrate_interval.main(["--segmentation=any", "--num_phantoms=35", "--seed=9"]) == 0
     calibration = networks.load_calibration(tmp_path / FILE_NAME)
-    assert calibration.num_clips == 20 and calibration.coverage["num_clips"] == 4
-    assert 0 < calibration.quantiles["0.8"] <= calibration.quantiles["0.95"] < 5
-    clip = make_clip(make_bright_frames())
-    interval = predict_clip(clip, perfect._replace(calibration=calibration), num_views=1).interval
-    assert interval.low < interval.high and "20 phantoms" in interval.calibrated_on
+    assert calibration.num_clips == 30 and "30 of 35 phantoms" in calibration.calibrated_on
+    assert calibration.calibrated_on.endswith("seed 9)")
+    assert calibration.quantiles == {"0.8": 25 / 2, "0.9": 28 / 2, "0.95": 30 / 2}
+    interval = predict_clip(make_clip(make_bright_frames()), perfect._replace(calibration=calibration)).interval
+    assert interval.low < interval.high
+    assert "calibrated on 30 of 35 phantoms" in capsys.readouterr().out
 
 
-def test_too_few_phantoms_is_wrong_use(checkpoints, monkeypatch, capsys):
+def test_too_few_phantoms_is_wrong_use(monkeypatch, capsys):
     monkeypatch.setattr(calibrate_interval, "load_segmentation", lambda directory: bright_segmentation())
-    monkeypatch.setattr(calibrate_interval, "score_phantoms", lambda *args: np.ones(5))
-    assert calibrate_interval.main(["--segmentation=any", "--num_phantoms=5", "--num_held_out=0"]) == 2
+    monkeypatch.setattr(calibrate_interval, "score_phantoms", lambda *arguments: [])
+    assert calibrate_interval.main(["--segmentation=any", "--num_phantoms=5"]) == 2
     assert "expected at least" in capsys.readouterr().err

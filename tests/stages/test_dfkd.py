@@ -183,6 +183,26 @@ def test_the_defaults_are_the_published_runs():
     assert (improved.dfkd.variant, tuple(improved.dfkd.periods), improved.dfkd.dice_weight) == (
         "improved", (1, 2, 3), 1.0,
     )  # fmt: skip
-    assert dfkd_config.get_config("improved_smoke").smoke
     with pytest.raises(UserError, match="variant of the config is 'smok'"):
         dfkd_config.get_config("smok")
+
+
+@pytest.mark.parametrize("variant", ["smoke", "improved_smoke"])
+def test_the_smoke_run_is_the_whole_chain_on_its_own_data(variant):
+    student = dfkd_config.get_config(variant)
+    targets = student.requires.student_targets
+    teacher = targets.requires.student_teacher
+    assert [config.stage for config in (student, targets, teacher)] == ["dfkd", "dfkd_targets", "seg"]
+    assert student.masks_dir == student.evaluation.teacher_masks_dir == "runs/smoke/student_targets/masks"
+    assert targets.teacher_dir == "runs/smoke/student_teacher"
+    assert targets.infer.after_training and not teacher.requires
+    for config in (student, targets, teacher):
+        assert (config.smoke, config.data_dir, config.init_from) == (True, "data/smoke_students", "random")
+        assert config.phantoms == student.phantoms
+
+
+def test_a_student_of_phantoms_alone_has_their_truth_as_target():
+    config = dfkd_config.get_config("improved_phantoms")
+    assert config.phantoms.truth and config.phantoms.variety == 1 and config.masks_dir == f"{config.data_dir}_truth"
+    assert (config.stage, config.dfkd.variant) == ("dfkd", "improved")
+    assert dfkd_config.get_config("phantoms").dfkd.variant == "reference"

@@ -29,7 +29,7 @@ def arguments(phantom_data, compile_cache) -> list[str]:
         "--config.train.batch_size=2",
         "--config.train.num_epochs=8",
         # Two images per norm make a network in which rounding grows tenfold a step at the paper's rate.
-        "--config.optimiser.learning_rate=1e-6",
+        "--config.optimiser.learning_rate=1e-7",
         "--config.train.checkpoint_steps=1",
         "--config.validation.every_epochs=4",
         "--config.infer.after_training=False",

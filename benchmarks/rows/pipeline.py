@@ -1,0 +1,25 @@
+"""Batches of clips from records against decoding the AVI file for every clip; `benchmarks.input` tells more."""
+
+import os
+
+from benchmarks.data import Data
+from benchmarks.input import input_rows
+from benchmarks.measuring import Row
+from benchmarks.sizes import Sizes
+
+
+def pipeline_rows(data: Data, sizes: Sizes) -> list[Row]:
+    """Time per clip of 32 frames, over workers: threads of ours, processes of the original."""
+    workers = tuple(count for count in (1, 2, 4, 8, 16) if count <= (os.cpu_count() or 1))
+    found = input_rows(data.source, data.records, workers, sizes.num_repetitions, sizes.input_clips)
+    return [
+        Row(
+            row["name"],
+            1000 * row["ours"],
+            1000 * row["theirs"],
+            unit="ms/clip",
+            what=f"clips of 32x112x112 of {sizes.video_frames} frames",
+            counterpart="OpenCV decodes the AVI per clip",
+        )
+        for row in found
+    ]

@@ -1,0 +1,72 @@
+"""The packaged network's one command, smallest: phantoms, training, a slim checkpoint that `echojax predict` opens."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from programs import ROOT, run_main
+
+import echojax
+from configs import weights as weights_config
+from echojax.errors import UserError
+from echojax.networks import build_network, load_network
+from echojax.pipelines import weights
+from echojax.preprocessing import Preprocessing
+from echojax.train.checkpoint import Metadata, save_weights
+
+
+@pytest.fixture(scope="module")
+def finished(compile_cache, tmp_path_factory) -> pathlib.Path:
+    workdir = tmp_path_factory.mktemp("weights")
+    done = run_main(
+        f"--config={ROOT}/configs/weights.py:smoke",
+        f"--config.compile_cache_dir={compile_cache}",
+        "--config.phantoms.num_videos=16",
+        "--config.phantoms.num_frames=(16,16)",
+        "--config.network.width=4",
+        cwd=workdir,
+    )
+    assert done.returncode == 0, done.stdout
+    return workdir
+
+
+def test_the_package_holds_the_best_weights_and_nothing_that_only_training_needs(finished):
+    package, run_dir = finished / "runs/smoke/weights/package", finished / "runs/smoke/weights/segmentation"
+    (packaged, preprocessing), (trained, of_run) = (load_network(str(path), "") for path in (package, run_dir))
+    assert packaged.description == trained.description and preprocessing == of_run
+    for name, value in trained.params.items():
+        np.testing.assert_array_equal(packaged.params[name], value)
+    size = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for path in (package, run_dir)}
+    weight_bytes = sum(a.nbytes for part in (packaged.params, packaged.stats) for a in part.values())
+    assert size[package] < 1.2 * weight_bytes + 60_000 < size[run_dir]
+
+
+def test_no_place_of_this_machine_is_in_the_package(finished):
+    for file in (finished / "runs/smoke/weights/package").rglob("*"):
+        if file.is_file():
+            assert str(finished).encode() not in file.read_bytes(), file
+
+
+def test_the_package_segments(finished):
+    model = echojax.load(finished / "runs/smoke/weights/package")
+    logits = model.segment(np.zeros((2, 112, 112), np.uint8))
+    assert logits.shape == (2, 112, 112) and np.isfinite(logits).all()
+
+
+def test_the_full_config_packages_into_the_source_tree():
+    config = weights_config.get_config()
+    assert config.package_dir == "echojax/weights/segmentation"
+    assert config.segmentation.data_dir == config.data_dir and config.phantoms.truth
+    config.data_dir, config.seed = "elsewhere", 7
+    assert (config.segmentation.masks_dir, config.segmentation.seed) == ("elsewhere_truth", 7)
+
+
+def test_a_network_too_large_for_a_wheel_is_refused(tmp_path):
+    description = {"family": "convlstm", "variant": "reference", "num_blocks": 3, "num_layers": 2, "width": 32}
+    network = build_network(description | {"in_channels": 1, "dtype": "float32"})
+    preprocessing = Preprocessing((0.0,), (1.0,), (112, 112), 0, 1, 1, "raw")
+    metadata = Metadata("dfkd", network.description, preprocessing, 1, 0.5, {}, {}, {})
+    save_weights(tmp_path / "run", network.params, network.stats, metadata)
+    with pytest.raises(UserError, match="expected at most 10"):
+        weights.package(tmp_path / "run", tmp_path / "package")
+    assert not (tmp_path / "package").exists()

@@ -1,0 +1,149 @@
+"""Several processes: what they exchange, how they end together, and that inference divided gives the same bytes."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+from programs import ROOT, free_port, start_main
+
+from configs import css
+from echojax import data, networks, records
+from echojax.errors import UserError
+from echojax.stages import common
+from echojax.train import checkpoint, processes
+
+PROGRAM = pathlib.Path(__file__).parent / "exchange_forever.py"
+
+
+def start_exchange(index: int, where: str, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, str(PROGRAM), f"{index}/{where}", *arguments]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_other_within_a_minute_and_says_so(lost):
+    where = f"2@127.0.0.1:{free_port()}"
+    pair = [start_exchange(index, where) for index in (0, 1)]
+    for process in pair:
+        while "round 2" not in (line := process.stderr.readline()):
+            assert line, process.communicate()
+    pair[lost].kill()
+    killed = time.monotonic()
+    try:
+        out, error = pair[1 - lost].communicate(timeout=120)
+    finally:
+        pair[1 - lost].kill()
+        pair[lost].communicate()
+    assert time.monotonic() - killed < 60
+    assert pair[1 - lost].returncode not in (0, 2)
+    assert f"process {1 - lost} of 2 stopped before the end" in error
+    assert "Start them all again with the same command: the run goes on from its newest checkpoint" in error
+    assert ("first: round 2" in out) == (lost == 1), "the first process alone speaks"
+
+
+def test_what_one_process_cannot_use_ends_both_and_it_says_why():
+    where = f"2@127.0.0.1:{free_port()}"
+    pair = [start_exchange(0, where), start_exchange(1, where, "1")]
+    (_, of_first), (_, of_second) = (process.communicate(timeout=120) for process in pair)
+    assert pair[1].returncode == 2
+    assert "echojax: clip.avi: is empty, expected a video" in of_second
+    assert "Traceback" not in of_second and "stopped before the end" not in of_second
+    assert pair[0].returncode not in (0, 2)
+    assert "process 0 of 2 stopped before the end" in of_first
+
+
+@pytest.fixture(scope="module")
+def segmentation(phantom_data, tmp_path_factory) -> pathlib.Path:
+    """A run of random weights."""
+    config = make_config(phantom_data, "")
+    network = networks.build_network(networks.describe_segmentation(config.network))
+    preprocessing = data.dataset_preprocessing(records.open_videos(phantom_data), 0, 1, 3)
+    metadata = checkpoint.Metadata("css", network.description, preprocessing, 1, None, {}, {}, {})
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.save_weights(folder, network.params, network.stats, metadata)
+    return folder
+
+
+def make_config(data_dir, cache):
+    config = css.get_config("smoke")
+    config.data_dir, config.compile_cache_dir = str(data_dir), str(cache)
+    config.network.width = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def runs(segmentation, phantom_data, compile_cache, tmp_path_factory) -> dict[int, pathlib.Path]:
+    """The same checkpoint, inferred and evaluated by one process and by two."""
+    folders = {}
+    for count in (1, 2):
+        folders[count] = tmp_path_factory.mktemp(f"by_{count}")
+        (folders[count] / "best").symlink_to(segmentation / "best")
+    arguments = [
+        f"--config={ROOT}/configs/css.py:smoke",
+        f"--config.data_dir={phantom_data}",
+        f"--config.compile_cache_dir={compile_cache}",
+        "--config.network.width=2",
+        "--config.evaluation.batch_size=3",
+        "--config.evaluation.splits=('TEST',)",
+        "--config.infer.splits=('VAL','TEST')",
+        "--config.infer.videos_per_shard=1",
+    ]
+    for mode in ("infer", "evaluate"):
+        where = f"2@127.0.0.1:{free_port()}"
+        started = [start_main(*arguments, f"--mode={mode}", f"--workdir={folders[1]}", cwd=folders[1])]
+        started += [
+            start_main(
+                *arguments, f"--mode={mode}", f"--workdir={folders[2]}", f"--processes={i}/{where}", cwd=folders[2]
+            )
+            for i in (0, 1)
+        ]
+        try:
+            outputs = [process.communicate(timeout=400)[0] for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        assert [process.returncode for process in started] == [0, 0, 0], outputs
+    return folders
+
+
+def test_masks_and_metrics_of_two_processes_have_the_bytes_of_one(runs):
+    paths = sorted(path.relative_to(runs[1]) for path in runs[1].glob("masks/*/*.tfrecord*"))
+    assert len(paths) == 8
+    for path in [*paths, pathlib.Path("dice_test.csv"), pathlib.Path("metrics.json")]:
+        assert (runs[2] / path).read_bytes() == (runs[1] / path).read_bytes(), path
+    assert json.loads((runs[2] / "metrics.json").read_text())["css"]["dice"]["n"] == 4
+    assert {path.name for path in runs[2].iterdir()} == {path.name for path in runs[1].iterdir()}
+
+
+def test_streams_that_the_devices_do_not_divide_are_read_whole(phantom_data):
+    videos = records.open_videos(phantom_data)
+    positions = common.traced_cohort(videos, videos.select("TRAIN")).positions
+    source = data.TracedFrames(videos, positions)
+    batches = data.Batches({"labelled": data.Stream(source, 4), "unlabelled": data.Stream(source, 2)}, seed=0)
+    whole = batches.batch(3)
+    for host in (0, 1):  # two hosts of two devices each
+        part = batches.of_host(host, 2, 4).batch(3)
+        assert (part["labelled"]["ed"] == whole["labelled"]["ed"][2 * host : 2 * host + 2]).all()
+        assert (part["unlabelled"]["ed"] == whole["unlabelled"]["ed"]).all()
+
+
+@pytest.mark.parametrize("where", ["2", "2/2@host:1", "0/2", "0/2@host", "first"])
+def test_a_place_that_cannot_be_is_explained(where):
+    with pytest.raises(UserError, match="expected auto, or INDEX/COUNT@HOST:PORT"), processes.joined(where):
+        pass
+
+
+def test_one_process_has_everything_and_waits_for_nobody(tmp_path):
+    assert processes.is_first()
+    assert processes.share("abc") == ["a", "b", "c"]
+    assert processes.gather([{"x": 1}]) == [{"x": 1}]
+    assert processes.first_then_others(lambda: 5) == 5
+    with processes.output_folder(tmp_path) as folder:
+        assert folder == tmp_path
