@@ -29,7 +29,7 @@ def arguments(phantom_data, compile_cache) -> list[str]:
         "--config.train.batch_size=2",
         "--config.train.num_epochs=8",
         # Two images per norm make a network in which rounding grows tenfold a step at the paper's rate.
-        "--config.optimiser.learning_rate=1e-7",
+        "--config.optimiser.learning_rate=1e-6",
         "--config.train.checkpoint_steps=1",
         "--config.validation.every_epochs=4",
         "--config.infer.after_training=False",
@@ -72,17 +72,6 @@ def test_a_finished_run_is_only_evaluated_again(arguments, undisturbed):
     again = run_main(*arguments, f"--workdir={undisturbed}", cwd=undisturbed)
     assert again.returncode == 0, again.stdout
     assert "no step was left to do" in again.stdout
-
-
-def test_a_checkpoint_goes_on_with_another_number_of_devices(arguments, undisturbed, tmp_path):
-    half = [*arguments, f"--config.train.max_steps={NUM_STEPS // 2}", f"--workdir={tmp_path}"]
-    assert run_main(*half, cwd=tmp_path).returncode == 0
-    rest = run_main(*arguments, f"--workdir={tmp_path}", cwd=tmp_path, num_devices=2)
-    assert rest.returncode == 0, rest.stdout
-    alone, together = (losses(path)[NUM_STEPS // 2 :] for path in (undisturbed, tmp_path))
-    assert len(alone) == len(together) == NUM_STEPS // 2
-    # The contract's bound over ten steps; sums differ in order between topologies.
-    np.testing.assert_allclose(together[:10], alone[:10], rtol=1e-4)
 
 
 def test_devices_that_do_not_divide_the_batch_are_an_error_with_the_nearest_sizes(arguments, tmp_path):
@@ -131,10 +120,6 @@ def log_entries(workdir: pathlib.Path) -> list[dict]:
 
 def steps_logged(workdir: pathlib.Path) -> list[tuple]:
     return [(entry["phase"], entry["step"], entry["loss"]) for entry in log_entries(workdir)]
-
-
-def losses(workdir: pathlib.Path) -> list[float]:
-    return [entry["loss"] for entry in log_entries(workdir) if entry["phase"] == "train"]
 
 
 def arrays_of(checkpoint: pathlib.Path) -> list[np.ndarray]:
