@@ -3,6 +3,7 @@
 import contextlib
 import io
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from benchmarks.data import Data
 from benchmarks.measuring import Clock, Row, relative_deviation
 from benchmarks.rows.networks import (
     FORWARD_TOLERANCE,
+    build_lively,
     segmentation_description,
     student_description,
     video_description,
@@ -25,16 +27,16 @@ from echojax.streaming import Streamer
 
 def mask_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
     """uint8 frames in memory to uint8 masks, as the masks of CSS are made."""
-    network = build_network(segmentation_description(sizes))
+    network = build_lively(segmentation_description(sizes))
     preprocessing = dataset_preprocessing(data.videos, 0, 1, in_channels=3)
     frames = _frames(data, sizes.mask_frames)
     segment = inference.make_segment(network, preprocessing)
 
-    def ours() -> np.ndarray:
-        logits = inference.segment_frames(segment, network.params, network.stats, frames, sizes.batch)
-        return encode_logits(logits, "uint8")
+    def our_logits() -> np.ndarray:
+        return inference.segment_frames(segment, network.params, network.stats, frames, sizes.batch)
 
-    def theirs(form_name: str):
+    def theirs(form_name: str, finish: Callable):
+        """Logits of all frames as `finish` leaves them, block by block."""
         import torch
 
         from benchmarks.pytorch import running
@@ -49,25 +51,26 @@ def mask_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
                 for first in range(0, len(frames), sizes.batch):
                     images = running.to_tensor(frames[first : first + sizes.batch], form)
                     logits, _ = module(normalise(images, preprocessing))
-                    masks.append((255 * torch.sigmoid(logits.float())).round().to(torch.uint8).cpu())
+                    masks.append(finish(logits.float()).cpu())
             return torch.cat(masks).numpy()
 
         return run
 
     names = pytorch.usable(("channels-last", "channels-last, compiled"))
-    forms = {name: lambda name=name: theirs(name) for name in names}
-    deviation = None
-    if forms:
-        # A mask is rounded: one level of 255 apart is the same.
-        deviation = float(np.abs(ours().astype(int) - theirs(names[0])().astype(int)).max()) / 255
-    tolerance = 1.5 / 255 if sizes.dtype == "float32" else 0.1
+    forms = {name: lambda name=name: theirs(name, lambda z: (255 * z.sigmoid()).round().byte()) for name in names}
+    deviation = relative_deviation(our_logits(), theirs(names[0], lambda z: z)()) if forms else None
     what = f"{len(frames)} frames of 112x112, {sizes.batch} at a time"
+    tolerance = FORWARD_TOLERANCE[sizes.dtype]
+
+    def ours() -> np.ndarray:
+        return encode_logits(our_logits(), "uint8")
+
     return clock.against("mask inference, DeepLabV3-ResNet50", ours, forms, what, deviation, tolerance)
 
 
 def all_clips_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
     """EF of consecutive clips of a video, from uint8 frames; the papers' test is all clips of all videos."""
-    network = build_network(video_description("r2plus1d_18", 3, sizes))
+    network = build_lively(video_description("r2plus1d_18", 3, sizes))
     videos = data.videos
     period = 2
     num_frames = min(sizes.clip_frames, (sizes.video_frames - sizes.evaluated_clips) // period)

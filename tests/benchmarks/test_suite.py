@@ -14,6 +14,7 @@ from benchmarks.rows import networks
 from benchmarks.sizes import FULL, QUICK, TINY, sizes_of
 from benchmarks.table import render
 from echojax.errors import UserError
+from echojax.networks import make_apply
 
 
 @pytest.fixture
@@ -160,6 +161,14 @@ def test_pytorch_computes_what_ours_does(name):
     pytest.importorskip("torch", reason="compares with PyTorch, which is not installed: pip install .[bench]")
     row = networks.forward_row(name, TINY, Clock(1, False))
     assert row.ratio > 0 and row.deviation < 1e-4
+
+
+def test_the_check_of_a_forward_pass_sees_the_input():
+    """Outputs of different inputs differ by far more than the tolerance."""
+    network = networks.build_lively(networks.video_description("mc3_18", 3, TINY))
+    x = np.random.default_rng(0).standard_normal((2, 4, 32, 32, 3), np.float32)
+    first, second = np.asarray(make_apply(network)(network.params, network.stats, x)["ef"])
+    assert abs(first - second) > 10 * networks.FORWARD_TOLERANCE["float32"] * max(abs(first), abs(second))
 
 
 def test_steps_move_alike():
