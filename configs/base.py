@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
                 "texture": 0.0,
                 "cuts": 0.0,
                 "marks": 0.0,
+                "share": 1.0,  # of the pictures; the others stay as they are
             },
             "optimiser": {
                 "name": "sgd",  # "sgd", or "adam" for training from random weights
@@ -148,7 +149,7 @@ def get_config() -> ConfigDict:
                 "num_videos": 0,  # 0 makes none: data_dir must be there
                 "seed": 0,
                 "num_frames": (80, 200),  # frames per video, at least and at most
-                "variety": 1.0,  # how much hearts and pictures differ: 1 as the generator can, 0 hardly
+                "variety": (1.0, 1.0),  # how much hearts and pictures differ, drawn in this range: 1 is full, 0 hardly
                 "without": (),  # ingredients to leave out, by the names in data_prep/phantom/ingredients.py
                 "splits": (0.75, 0.125, 0.125),  # shares of TRAIN, VAL and TEST
                 "truth": False,  # also write the true masks, as a masks_dir: <data_dir>_truth

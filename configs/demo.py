@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.phantoms.num_videos = 460
     config.phantoms.num_frames = (48, 48)
     # Hearts and pictures less unlike each other than patients': a minute of training on 160 labels is enough for them.
-    config.phantoms.variety = 0.3
+    config.phantoms.variety = (0.3, 0.3)
     config.phantoms.splits = (0.8, 0.05, 0.15)
     config.labels.num_labelled = 160
     config.labels.num_unlabelled = 200

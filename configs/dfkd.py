@@ -83,7 +83,7 @@ def _shrink(config: ConfigDict) -> ConfigDict:
         stage.data_dir = "data/smoke_students"
         stage.phantoms.num_videos = 60
         stage.phantoms.num_frames = (48, 48)
-        stage.phantoms.variety = 0.2
+        stage.phantoms.variety = (0.2, 0.2)
         stage.phantoms.splits = (0.6, 0.2, 0.2)
         stage.evaluation.splits = ("TEST",)
         stage.optimiser.name = "adam"

@@ -30,7 +30,7 @@ def get_base(variant: str) -> ConfigDict:
     config.phantoms.num_videos = 240
     config.phantoms.seed = 1  # settings were chosen on phantoms of seed 0
     config.phantoms.num_frames = (48, 48)
-    config.phantoms.variety = 0.4
+    config.phantoms.variety = (0.4, 0.4)
     config.phantoms.splits = (0.7, 0.05, 0.25)
     config = smoke.apply_variant(config, variant)
     config.phantoms.truth = True

@@ -3,7 +3,9 @@
     frames, masks = augment_frames(key, frames, masks, AugmentStrength(geometry=1, gray=1, texture=1, cuts=1, marks=1))
 
 Pictures are uint8 grey levels (b, h, w), masks are soft, in [0, 1]. Everything is drawn anew for each picture from one
-key, so that a resumed run sees the same pictures. Each kind has a strength from 0 (nothing changes, bit for bit) to 1:
+key, so that a resumed run sees the same pictures. A share of them is changed, the others stay as they are: a network
+that sees changed ones alone learns to distrust what it could read off a clear picture. Each kind has a strength from 0
+(nothing changes, bit for bit) to 1:
 
 | kind | what changes |
 |---|---|
@@ -32,13 +34,14 @@ SHADING_NODES = 4
 
 
 class AugmentStrength(NamedTuple):
-    """How strongly pictures are changed, 0 to 1 by kind; see the module's table."""
+    """How strongly pictures are changed, 0 to 1 by kind, and which share of them; see the module's table."""
 
     geometry: float = 0.0
     gray: float = 0.0
     texture: float = 0.0
     cuts: float = 0.0
     marks: float = 0.0
+    share: float = 1.0
 
     @classmethod
     def from_config(cls, settings) -> "AugmentStrength":
@@ -68,6 +71,7 @@ def augment_frames(
       Frames and masks of the same shapes.
     """
     keys = jax.random.split(key, 5)
+    whole, whole_masks = frames, masks
     frames = frames.astype(jnp.float32)
     if strength.geometry:
         frames, masks = warp(keys[0], frames, masks, strength.geometry)
@@ -80,7 +84,11 @@ def augment_frames(
     if strength.marks:
         frames = draw_marks(keys[4], frames, strength.marks)
     # Stored pictures have whole grey levels, too.
-    return jnp.rint(frames).astype(jnp.uint8), masks
+    frames = jnp.rint(frames).astype(jnp.uint8)
+    if strength.share == 1:
+        return frames, masks
+    changed = jax.random.bernoulli(jax.random.fold_in(key, 1), strength.share, (len(frames), 1, 1))
+    return jnp.where(changed, frames, whole), jnp.where(changed, masks, whole_masks)
 
 
 def warp(key: Array, frames: Frames, masks: Frames, strength: float) -> tuple[Frames, Frames]:

@@ -10,7 +10,7 @@ from echojax import augment
 from echojax.augment import AugmentStrength, augment_frames
 from echojax.errors import UserError
 
-KINDS = AugmentStrength._fields
+KINDS = tuple(kind for kind in AugmentStrength._fields if kind != "share")
 FULL = AugmentStrength(*(1.0 for _ in KINDS))
 
 
@@ -49,6 +49,15 @@ def test_only_the_geometry_moves_the_mask(pictures, kind):
     assert (np.asarray(frames) != pictures[0]).any()
     assert float(masks.min()) >= 0 and float(masks.max()) <= 1
     assert np.array_equal(masks, pictures[1]) == (kind != "geometry")
+
+
+def test_only_a_share_is_changed_and_the_others_keep_every_bit(pictures):
+    many = [np.repeat(array, 8, 0) for array in pictures]
+    frames, masks = augment_frames(jax.random.key(4), *many, FULL._replace(share=0.25))
+    is_same = (np.asarray(frames) == many[0]).all((1, 2))
+    np.testing.assert_array_equal(np.asarray(masks)[is_same], many[1][is_same])
+    assert 0.6 < is_same.mean() < 0.9
+    assert not (np.asarray(masks)[~is_same] == many[1][~is_same]).all((1, 2)).any()
 
 
 def test_picture_and_mask_move_together():

@@ -28,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--variety",
-        type=float,
+        type=parse_variety,
         default=1.0,
         metavar="SHARE",
-        help="how much hearts and pictures differ, 0 to 1: less is easier to learn from few videos (default 1)",
+        help="how much hearts and pictures differ, 0 to 1: less is easier to learn from few videos; 0.2-1 draws it for "
+        "each video (default 1)",
     )
     parser.add_argument(
         "--without",
@@ -66,6 +67,17 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.monotonic() - start
     print(f"{args.num_videos} phantoms in {output} ({seconds:.1f} s, {args.num_videos / seconds:.1f} videos/s)")
     return 0
+
+
+def parse_variety(text: str) -> float | tuple[float, float]:
+    """`"0.4"` to a number, `"0.2-1"` to a range."""
+    try:
+        numbers = tuple(float(part) for part in text.split("-"))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"expected a number such as 0.4 or a range such as 0.2-1, got {text!r}")
+    return numbers if len(numbers) == 2 else numbers[0]
 
 
 def parse_frames(text: str) -> tuple[int, int]:

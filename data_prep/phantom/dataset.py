@@ -31,7 +31,7 @@ from echojax.files import replaced_file, write_json, write_text
 from echojax.video import write_video
 
 # Changes whenever the same seed gives other pictures.
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 MANIFEST = "phantoms.json"
 FILE_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")
@@ -51,7 +51,7 @@ class Request:
     split_shares: tuple[float, float, float]
     shuffle: bool
     truth: bool
-    variety: float
+    variety: float | tuple[float, float]
     without: tuple[str, ...] = ()
     version: int = GENERATOR_VERSION
 
@@ -66,7 +66,7 @@ def write_dataset(
     split_shares: tuple[float, float, float] = (0.75, 0.125, 0.125),
     shuffle: bool = False,
     truth: bool = False,
-    variety: float = 1.0,
+    variety: float | tuple[float, float] = 1.0,
     without: Sequence[str] = (),
     workers: int | None = None,
     overwrite: bool = False,
@@ -85,7 +85,7 @@ def write_dataset(
         split_shares: shares of TRAIN, VAL and TEST.
         shuffle: order of the rows in both tables, by the seed; by number otherwise.
         truth: also write the truth of every frame.
-        variety: 0..1, how much videos differ from each other; see `ingredients.Draws`.
+        variety: 0..1, how much videos differ from each other, or a range of it; see `sample_parameters`.
         without: names of `ingredients.INGREDIENTS` to leave out.
         workers: processes; None for one per core.
         overwrite: replace a data set of another request.

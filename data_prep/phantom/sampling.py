@@ -5,6 +5,8 @@ The ranges were set by hand, looking at a small development set of real apical f
 with those same videos is therefore no independent evidence of realism.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from data_prep.phantom.ingredients import Draws, check_without
@@ -32,7 +34,7 @@ def sample_parameters(
     index: int,
     num_frames: int | tuple[int, int] = (80, 200),
     ef_range_percent: tuple[float, float] = EF_RANGE_PERCENT,
-    variety: float = 1.0,
+    variety: float | tuple[float, float] = 1.0,
     without: tuple[str, ...] = (),
 ) -> PhantomParameters:
     """Draws the parameters of video `index`; they depend on the arguments alone.
@@ -42,7 +44,8 @@ def sample_parameters(
         index: position in the data set, 0 or more.
         num_frames: frames of the video, or an inclusive range to draw from; at least `MIN_FRAMES`.
         ef_range_percent: range of the uniform distribution of LVEF.
-        variety: 0..1, how much videos differ in everything but EF and where the beat begins; see `Draws`.
+        variety: 0..1, how much videos differ in everything but EF and where the beat begins; see `Draws`. Of a pair,
+            each video has its own, uniform between the two: plain hearts and hard ones side by side.
         without: names of `ingredients.INGREDIENTS` to leave out; everything else stays as it is with them.
 
     Raises:
@@ -52,7 +55,7 @@ def sample_parameters(
     rng = np.random.default_rng([seed, index, 0])
     frames = int(rng.integers(low, high + 1))
     ef = rng.uniform(*ef_range_percent)
-    draws = Draws(rng, variety, check_without(without))
+    draws = Draws(rng, _draw_variety(seed, index, variety), check_without(without))
     fps = _sample_fps(draws, frames)
     zoom = draws.of("zoom", float(np.exp(draws.normal(-0.02, 0.13))), 1.0)
     sector = _sample_sector(draws, zoom)
@@ -71,7 +74,7 @@ def sample_parameters(
     )
 
 
-def check_request(seed, index, num_frames, ef_range_percent, variety=1.0) -> tuple[int, int]:
+def check_request(seed, index, num_frames, ef_range_percent, variety: float | Sequence[float] = 1.0) -> tuple[int, int]:
     """Returns the range of frames asked for; raises UserError for a request that cannot be met."""
     low, high = (num_frames, num_frames) if isinstance(num_frames, int) else num_frames
     if seed < 0 or index < 0:
@@ -84,9 +87,21 @@ def check_request(seed, index, num_frames, ef_range_percent, variety=1.0) -> tup
     ef_low, ef_high = ef_range_percent
     if not 5 <= ef_low < ef_high <= 85:
         raise UserError(f"phantom: the EF range must lie within 5 to 85 percent and ascend, got {ef_low} to {ef_high}")
-    if not 0 <= variety <= 1:
-        raise UserError(f"phantom: variety must lie in 0 to 1, got {variety}")
+    least, most = variety_range(variety)
+    if not 0 <= least <= most <= 1:
+        raise UserError(f"phantom: variety must lie in 0 to 1, and a range of it ascend, got {variety}")
     return low, high
+
+
+def variety_range(variety: float | Sequence[float]) -> tuple[float, float]:
+    """Least and most variety of a number or a pair."""
+    return tuple(variety) if isinstance(variety, Sequence) else (variety, variety)
+
+
+def _draw_variety(seed, index, variety):
+    least, most = variety_range(variety)
+    # Not from the video's own numbers: those are the same at every variety.
+    return least if least == most else float(np.random.default_rng([seed, index, 99]).uniform(least, most))
 
 
 def _sample_fps(draws, frames):
@@ -297,10 +312,10 @@ def _sample_levels(draws):
         patchiness_db=draws.uniform(3, 8),
         grain_db=draws.uniform(0.5, 2.5),
         wall_blur_px=draws.uniform(1.5, 14),
-        border_blur_px=of("tracing_margin", draws.uniform(0.5, 5), 0.0),
+        border_blur_px=of("tracing_margin", draws.uniform(0.5, 2.5), 0.0),
         # Readers stay inside the bright border: they trace where the cavity ends for certain, and the border's blur
         # and its speckle belong to the wall.
-        border_offset_px=of("tracing_margin", draws.uniform(-0.2, 2.8), 0.0),
+        border_offset_px=of("tracing_margin", draws.uniform(-0.2, 1.2), 0.0),
     )
 
 

@@ -30,7 +30,7 @@ def _make_phantoms(data_dir: str, phantoms) -> None:
         phantoms.seed,
         num_frames=tuple(phantoms.num_frames),
         split_shares=tuple(phantoms.splits),
-        variety=phantoms.variety,
+        variety=tuple(phantoms.variety),
         without=tuple(phantoms.without),
         progress=True,
     )

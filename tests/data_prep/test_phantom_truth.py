@@ -191,6 +191,16 @@ def test_variety_shrinks_what_differs_between_videos_but_neither_ef_nor_the_star
     np.testing.assert_array_less(0.25, np.std([each.motion.start_phase for each in half]))
 
 
+def test_a_range_of_variety_draws_one_per_video():
+    for index in range(4):
+        drawn = sample_parameters(5, index, variety=(0.2, 0.9))
+        assert drawn not in (sample_parameters(5, index, variety=share) for share in (0.2, 0.9))
+        assert drawn == sample_parameters(5, index, variety=(0.2, 0.9))
+        assert sample_parameters(5, index, variety=(0.4, 0.4)) == sample_parameters(5, index, variety=0.4)
+    with pytest.raises(UserError, match="variety must lie in 0 to 1, and a range of it ascend"):
+        sample_parameters(5, 0, variety=(0.9, 0.2))
+
+
 def test_without_variety_only_ef_and_the_start_of_the_beat_differ():
     one, two = (sample_parameters(5, index, num_frames=80, variety=0.0) for index in (0, 1))
     assert one.appearance == two.appearance and one.sector == two.sector

@@ -203,6 +203,7 @@ def test_the_smoke_run_is_the_whole_chain_on_its_own_data(variant):
 
 def test_a_student_of_phantoms_alone_has_their_truth_as_target():
     config = dfkd_config.get_config("improved_phantoms")
-    assert config.phantoms.truth and config.phantoms.variety == 1 and config.masks_dir == f"{config.data_dir}_truth"
+    assert config.phantoms.truth and config.phantoms.variety == (1.0, 1.0)
+    assert config.masks_dir == f"{config.data_dir}_truth"
     assert (config.stage, config.dfkd.variant) == ("dfkd", "improved")
     assert dfkd_config.get_config("phantoms").dfkd.variant == "reference"
