@@ -24,7 +24,6 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import pytorch, suite
-from benchmarks.data import Data
 from benchmarks.measuring import Clock, Row, peak_flops
 from benchmarks.sizes import sizes_of
 from benchmarks.table import render
@@ -38,15 +37,13 @@ def measure(arguments: argparse.Namespace) -> dict:
     # PyTorch and the processes that a suite starts need some of a card's memory, of which JAX would take most at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     sizes = sizes_of(arguments.suite)
-    clock = Clock(sizes.num_repetitions, sizes.try_all, peak_flops(arguments.peak_flops))
+    clock = Clock(sizes.num_repetitions, sizes.tried, peak_flops(arguments.peak_flops))
     device = describe_device()
     result = {"suite": arguments.suite, "device": device, "versions": _versions(), "rows": [], "costs": []}
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(arguments.data_dir or stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(_programs_kept(folder / "xla"))
-        data = Data(folder, sizes)
-        measures = suite.rows(arguments.suite, sizes, clock, data)
-        cost_measures = suite.curves(sizes, clock, data)
+        measures, cost_measures = suite.rows_and_curves(arguments.suite, sizes, clock, folder)
         for name, found in suite.run(_chosen(measures | cost_measures, arguments.rows), _report):
             if name in cost_measures:
                 is_error = isinstance(found, str)

@@ -14,7 +14,8 @@ import sys
 
 import numpy as np
 
-from benchmarks.phantom_clips import score_phantoms
+from benchmarks.phantom_clips import VARIETY, score_phantoms
+from data_prep.phantom.command import parse_variety
 from data_prep.phantom.dataset import GENERATOR_VERSION
 from echojax.errors import UserError
 from echojax.predict import calibrate, load_segmentation
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> pathlib.Path:
     """Writes `calibration.json`; returns its path."""
     segmentation = load_segmentation(arguments.segmentation)
     seed, num_views, count = arguments.seed, arguments.views, arguments.num_phantoms
-    scores = score_phantoms(segmentation, seed, range(count), num_views, arguments.workers)
+    scores = score_phantoms(segmentation, seed, range(count), num_views, arguments.workers, arguments.variety)
     conformity = np.array([score.conformity for score in scores])
     conformity = conformity[np.isfinite(conformity)]
     text = f"{len(conformity)} of {count} phantoms (generator version {GENERATOR_VERSION}, seed {seed})"
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--segmentation", required=True, metavar="DIR", help="a segmentation checkpoint")
     parser.add_argument("--num_phantoms", type=int, default=500, help="to calibrate on; 19 at least for 95 %%")
     parser.add_argument("--seed", type=int, default=7001, help="of the phantoms; not one that was trained on")
+    parser.add_argument(
+        "--variety", type=parse_variety, default=VARIETY, help="as benchmarks.phantom_lvef's (default: 0.2-1)"
+    )
     parser.add_argument("--views", type=int, default=DEFAULT_VIEWS, help="as predict's --views")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one per core)")
     try:

@@ -35,6 +35,8 @@ class Row:
       ours_cpu_s, theirs_cpu_s: medians of the processor's seconds in all threads of this process: a witness where other
         programs share the machine. PyTorch's threads spin while they wait, which counts.
       flops_per_s, share_of_peak: operations of the program per second of ours, and per those that the card can do.
+      frames: pictures that one run goes through.
+      memory_mb: what our compiled program needs, by XLA's own analysis.
       note: what must be said beside it.
       error: why there is no measurement.
     """
@@ -53,6 +55,8 @@ class Row:
     theirs_cpu_s: float | None = None
     flops_per_s: float | None = None
     share_of_peak: float | None = None
+    frames: int | None = None
+    memory_mb: float | None = None
     note: str = ""
     error: str | None = None
 
@@ -72,12 +76,13 @@ class Clock:
 
     Attributes:
       num_repetitions: timed runs of each side.
-      try_all: time every form of the counterpart and take the fastest, instead of the first.
+      tried: which forms of the counterpart are timed, to take the fastest: only the "first", "all" of them, or those
+        that need no compiler ("eager"), unless there are no others.
       peak_flops: of the device per second; None is unknown.
     """
 
     num_repetitions: int
-    try_all: bool
+    tried: str
     peak_flops: float | None = None
 
     def alone(self, name: str, work: Work, what: str, flops: float | None = None) -> Row:
@@ -126,11 +131,13 @@ class Clock:
 
     def _fastest(self, forms: Mapping[str, MakeWork]) -> tuple[str, Work]:
         """The name and the work of the fastest form, run before."""
+        if self.tried == "eager":
+            forms = {form: make for form, make in forms.items() if not form.endswith("compiled")} or forms
         tried = {}
         for form, make in forms.items():
             work = make()
             work()
-            if not self.try_all or len(forms) == 1:
+            if self.tried == "first" or len(forms) == 1:
                 return form, work
             tried[form] = min(_time(work).wall for _ in range(2)), work
             best = min(tried, key=lambda form: tried[form][0])
@@ -176,9 +183,21 @@ def relative_deviation(ours, theirs) -> float:
 
 
 def program_flops(lowered: jax.stages.Lowered) -> float | None:
-    """Operations of a program before it is optimised: what a compiled one hands to libraries it cannot count."""
+    """Operations of a program before it is optimised: what a compiled one hands to libraries it cannot count.
+
+    None on a CPU, whose convolutions are written in other ways (`echojax.ops`).
+    """
+    if jax.default_backend() == "cpu":
+        return None
     costs = lowered.cost_analysis()
     return float(costs["flops"]) if costs and costs.get("flops", 0) > 0 else None
+
+
+def program_mb(compiled: jax.stages.Compiled) -> float:
+    """Arguments, results and intermediates of a compiled program, what it is given to write over counted once."""
+    sizes = compiled.memory_analysis()
+    num_bytes = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    return (num_bytes - sizes.alias_size_in_bytes) / 1e6
 
 
 def peak_flops(given: float | None) -> float | None:

@@ -1,12 +1,13 @@
-"""Memory that a training step needs, from the compiled program's own analysis; nothing is run.
+"""Memory that a training step needs, from the compiled program's own analysis.
 
-    python -m benchmarks.memory                       the table of docs/scaling.md, on standard output
-    python -m benchmarks.memory --output=memory.json  and as JSON
+    python -m benchmarks.memory --output=memory.json  the table of docs/scaling.md, which is also printed
     python -m benchmarks.memory --stages=kd --batch_sizes=20,40 --dtype=bfloat16
+    python -m benchmarks.memory --stages=seg --batch_sizes=2 --run      takes a step, too, and says what it really took
 
 Each step of the papers' full-size networks is compiled for one device of the machine at hand, at two batch sizes or
 more. Of a CPU's program it counts what that program allocates; a GPU's or TPU's compiler lays out and fuses otherwise,
-so that only a table made there says what is needed there. Compiling takes a minute or so per row.
+so that only a table made there says what is needed there. Compiling takes a minute or so per row; the JSON is written
+after each.
 """
 
 import argparse
@@ -15,9 +16,11 @@ import importlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from configs import base
@@ -46,6 +49,7 @@ class Row:
       state_mb: parameters, statistics, optimiser state and, for kd, the teacher.
       batch_mb: the batch as uint8.
       temporary_mb: what the program needs beside its arguments, activations above all.
+      measured_mb: by how much the memory in use really grew in a step, at most; None where none was taken.
     """
 
     stage: str
@@ -53,32 +57,54 @@ class Row:
     state_mb: float
     batch_mb: float
     temporary_mb: float
+    measured_mb: float | None = None
 
     @property
     def total_mb(self) -> float:
         return self.state_mb + self.batch_mb + self.temporary_mb
 
 
-def measure_step(stage, config, batch_size: int) -> Row:
-    """Compiles a stage's step for a batch size and reads what its program will allocate."""
+def measure_step(stage, config, batch_size: int, run: bool = False) -> Row:
+    """Compiles a stage's step for a batch size and reads what its program will allocate; `run` takes it once, too."""
     mesh = make_training_mesh()
     settings = config.optimiser
     optimiser = make_optimiser(make_schedule(settings, 1, 1), settings.momentum, settings.weight_decay, settings.name)
-    state = initial_state(stage.network.params, stage.network.stats, optimiser, seed=0)
+    # Copies, because a step gives its state away.
+    weights = jax.tree.map(jnp.copy, (stage.network.params, stage.network.stats))
+    state = initial_state(*weights, optimiser, seed=0)
     state = place(state, state_shardings(mesh, state, config.mesh.shard_params))
     constants = place(stage.constants, state_shardings(mesh, stage.constants, shard_params=False))
     batch = abstract_batch(stage, batch_size, mesh)
     step = make_train_step(stage.loss, optimiser, config.train.accumulate, stage.sums_examples, mesh)
-    lowered = jax.jit(step, donate_argnums=0, compiler_options=_options()).lower(state, constants, batch)
-    num_bytes = [sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)) for tree in ((state, constants), batch)]
-    temporary = lowered.compile().memory_analysis().temp_size_in_bytes
-    return Row(stage.name, batch_size, *(number / _MB for number in (*num_bytes, temporary)))
-
-
-def _options() -> dict | None:
-    """Those of training; a CPU's machine code, which is not run, is left as it comes: buffers are settled before it."""
     options = compiler_options()
-    return options and options | {"xla_backend_optimization_level": 0}
+    if options and not run:  # buffers are settled before the machine code, which may then be left as it comes
+        options |= {"xla_backend_optimization_level": 0}
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=options).lower(state, constants, batch).compile()
+    num_bytes = [sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)) for tree in ((state, constants), batch)]
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    row = Row(stage.name, batch_size, *(number / _MB for number in (*num_bytes, temporary)))
+    if not run:
+        return row
+    batch = jax.tree.map(lambda x: jax.device_put(np.zeros(x.shape, x.dtype), x.sharding), batch)
+    return dataclasses.replace(row, measured_mb=growth_mb(lambda: compiled(state, constants, batch)))
+
+
+def growth_mb(work: Callable[[], object]) -> float:
+    """By how much the memory in use grows while the work is done, at most: of the device, of this process on a CPU."""
+    device = jax.devices()[0]
+    if device.memory_stats():
+        before = device.memory_stats()["bytes_in_use"]
+        jax.block_until_ready(work())
+        return (device.memory_stats()["peak_bytes_in_use"] - before) / _MB
+    Path("/proc/self/clear_refs").write_text("5")  # what was reached before is forgotten
+    before = _status_mb("VmRSS")
+    jax.block_until_ready(work())
+    return _status_mb("VmHWM") - before
+
+
+def _status_mb(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / _MB
 
 
 def abstract_batch(stage, batch_size: int, mesh):
@@ -129,23 +155,23 @@ def write_inputs(folder: Path, dtype: str) -> None:
     checkpoint.save_weights(folder / "teacher", network.params, network.stats, metadata)
 
 
-def describe(rows: list[Row], dtype: str) -> str:
-    """The table, in Markdown."""
+def describe(result: Mapping) -> str:
+    """The table of a result, in Markdown."""
     lines = [
-        f"Measured for {jax.devices()[0].device_kind} ({jax.default_backend()}), {dtype}, jax {jax.__version__}:",
+        f"{result['device']}, {result['dtype']}, jax {result['jax']}:",
         "",
-        "| stage | batch | state, MB | batch, MB | temporary, MB | total, MB | more per example, MB |",
-        "|---|---|---|---|---|---|---|",
+        "| stage | batch | state, MB | batch, MB | temporary, MB | measured, MB | total, MB | more per example, MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     before = {}
-    for row in rows:
+    for row in (Row(**row) for row in result["rows"]):
         previous = before.get(row.stage)
         slope = (row.total_mb - previous.total_mb) / (row.batch_size - previous.batch_size) if previous else None
-        cells = [row.stage, row.batch_size, *(f"{x:,.0f}" for x in (row.state_mb, row.batch_mb, row.temporary_mb))]
-        cells += [f"{row.total_mb:,.0f}", "" if slope is None else f"{slope:,.0f}"]
+        numbers = (row.state_mb, row.batch_mb, row.temporary_mb, row.measured_mb, row.total_mb, slope)
+        cells = [row.stage, row.batch_size, *("" if number is None else f"{number:,.0f}" for number in numbers)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
         before[row.stage] = row
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -154,20 +180,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--stages", default=",".join(STAGES), help="default: %(default)s")
     parser.add_argument("--batch_sizes", default=",".join(map(str, BATCH_SIZES)), help="default: %(default)s")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computation")
-    parser.add_argument("--output", type=Path, help="also write JSON")
+    parser.add_argument("--run", action="store_true", help="also take a step and measure")
+    parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write JSON")
     args = parser.parse_args(arguments)
-    rows = []
+    result = {"device": jax.devices()[0].device_kind, "dtype": args.dtype, "jax": jax.__version__, "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder), args.dtype)
         for name in args.stages.split(","):
             stage, config = build_stage(name, Path(folder), args.dtype)
             for batch_size in map(int, args.batch_sizes.split(",")):
-                rows.append(measure_step(stage, config, batch_size))
-                print(json.dumps(dataclasses.asdict(rows[-1])), file=sys.stderr, flush=True)
-    print(describe(rows, args.dtype))
-    if args.output:
-        about = {"device": jax.devices()[0].device_kind, "dtype": args.dtype, "jax": jax.__version__}
-        write_json(args.output, about | {"rows": [dataclasses.asdict(row) for row in rows]})
+                result["rows"].append(dataclasses.asdict(measure_step(stage, config, batch_size, args.run)))
+                print(json.dumps(result["rows"][-1]), file=sys.stderr, flush=True)
+                if args.output:
+                    write_json(args.output, result)
+    print(describe(result))
     return 0
 
 

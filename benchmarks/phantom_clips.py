@@ -31,8 +31,9 @@ from echojax.video import write_video
 
 # As many clips wait to be measured.
 CLIPS_AHEAD = 16
-# Of phantoms that are measured: long enough for a beat or two of most hearts.
-NUM_FRAMES = (44, 72)
+# Of phantoms that are measured: long enough for a beat or two of most hearts; and as various as those that the packaged
+# network was trained on (configs/weights.py).
+NUM_FRAMES, VARIETY = (44, 72), (0.2, 1.0)
 
 
 class KnownClip(NamedTuple):
@@ -77,10 +78,15 @@ class PhantomScore:
 
 
 def score_phantoms(
-    segmentation: Segmentation, seed: int, indices: Sequence[int], num_views: int, workers: int | None = None
+    segmentation: Segmentation,
+    seed: int,
+    indices: Sequence[int],
+    num_views: int,
+    workers: int | None = None,
+    variety: float | tuple[float, float] = VARIETY,
 ) -> list[PhantomScore]:
     """Renders and measures phantoms of a seed."""
-    jobs = [sample_parameters(seed, index, NUM_FRAMES) for index in indices]
+    jobs = [sample_parameters(seed, index, NUM_FRAMES, variety=variety) for index in indices]
     clips = draw_clips(jobs, workers)
     with contextlib.closing(clips):
         bar = tqdm(clips, total=len(jobs), desc="phantoms", unit="clip")

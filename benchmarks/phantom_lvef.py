@@ -27,8 +27,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.entries import print_metrics, to_entries
-from benchmarks.phantom_clips import PhantomScore, draw_clips, score_phantoms, try_predict
+from benchmarks.phantom_clips import VARIETY, PhantomScore, draw_clips, score_phantoms, try_predict
 from data_prep.phantom import PhantomParameters, sample_parameters
+from data_prep.phantom.command import parse_variety
 from data_prep.phantom.dataset import GENERATOR_VERSION
 from echojax import evaluate
 from echojax.errors import UserError
@@ -80,10 +81,10 @@ def measure_intervals(scores: Sequence[PhantomScore], calibration: Calibration, 
 
 
 def compare_rates(
-    segmentation: Segmentation, seed: int, num_hearts: int, num_views: int, workers: int | None
+    segmentation: Segmentation, seed: int, num_hearts: int, num_views: int, workers: int | None, variety=VARIETY
 ) -> dict[str, Interval]:
     """Differences of one heart's LVEF between frame rates."""
-    jobs = [_at_fastest(sample_parameters(seed, index)) for index in range(num_hearts)]
+    jobs = [_at_fastest(sample_parameters(seed, index, variety=variety)) for index in range(num_hearts)]
     clips = draw_clips(jobs, workers, RATE_STEPS)
     with contextlib.closing(clips):
         bar = tqdm(clips, total=num_hearts * len(RATE_STEPS), desc="frame rates", unit="clip")
@@ -120,16 +121,17 @@ def run(arguments: argparse.Namespace) -> dict:
     calibration, seed = segmentation.calibration, arguments.seed
     if calibration and f"seed {seed})" in calibration.calibrated_on:
         raise UserError(f"--seed={seed}: the network's interval was calibrated on these phantoms; take another seed")
-    scores = score_phantoms(segmentation, seed, range(arguments.num_videos), arguments.views, arguments.workers)
+    drawn = arguments.views, arguments.workers, arguments.variety
+    scores = score_phantoms(segmentation, seed, range(arguments.num_videos), *drawn)
     groups = summarise_scores(scores, calibration)
     if arguments.num_rate_hearts:
         # Other hearts than those above.
-        hearts = segmentation, seed + 1, arguments.num_rate_hearts, arguments.views, arguments.workers
-        groups["frame_rate"] = compare_rates(*hearts)
+        groups["frame_rate"] = compare_rates(segmentation, seed + 1, arguments.num_rate_hearts, *drawn)
     content = {
         "command": f"python -m benchmarks.phantom_lvef --num_videos={len(scores)} --seed={seed} --output=FILE.json",
         "data": "phantom",
         "generator_version": GENERATOR_VERSION,
+        "variety": arguments.variety,
         "network": segmentation.description,
         "num_views": arguments.views,
         "calibrated_on": calibration and calibration.calibrated_on,
@@ -152,6 +154,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--num_videos", type=int, default=1000)
     parser.add_argument("--num_rate_hearts", type=int, default=100, help="hearts at three frame rates; 0 for none")
     parser.add_argument("--seed", type=int, default=7002, help="of the phantoms; not one of training or calibration")
+    parser.add_argument(
+        "--variety",
+        type=parse_variety,
+        default=VARIETY,
+        help="how much hearts and pictures differ, as data_prep phantom's; default: as in training, 0.2-1",
+    )
     parser.add_argument("--segmentation", metavar="DIR", help="a segmentation checkpoint; default: the packaged one")
     parser.add_argument("--views", type=int, default=DEFAULT_VIEWS, help="as predict's --views")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one per core)")

@@ -29,7 +29,7 @@ class Sizes:
       bootstrap_videos, bootstrap_samples: 1277 videos are TEST of EchoNet-Dynamic.
       cost_clips, cost_frames, cost_videos: along which costs are measured.
       num_repetitions: timed runs of a row.
-      try_all: whether every form of PyTorch is tried.
+      tried: which forms of PyTorch; see `measuring.Clock`.
     """
 
     width: int = 64
@@ -62,7 +62,7 @@ class Sizes:
     cost_frames: tuple[int, ...] = (8, 16, 32)
     cost_videos: tuple[int, ...] = (2, 4, 8)
     num_repetitions: int = 3
-    try_all: bool = False
+    tried: str = "first"
 
     @property
     def dtype(self) -> str:
@@ -94,7 +94,7 @@ FULL = Sizes(
     cost_frames=(8, 16, 32, 64),
     cost_videos=(4, 8, 16, 24),
     num_repetitions=7,
-    try_all=True,
+    tried="all",
 )
 # Narrow and shallow, so that every row is gone through in a minute: for trying the suite out, not for its numbers.
 TINY = Sizes(
@@ -132,21 +132,21 @@ ACCELERATOR = dataclasses.replace(
     css_labelled=20,
     kd_labelled=20,
     kd_unlabelled=10,
-    num_videos=96,
+    num_videos=64,
     mask_frames=1024,
-    evaluated_clips=128,
+    evaluated_clips=112,
     batch=64,
     cost_clips=(5, 10, 20, 40),
     num_repetitions=5,
-    try_all=False,
+    tried="eager",
 )
 
 
 def sizes_of(suite: str) -> Sizes:
-    """The sizes of a suite; on an accelerator "quick" is the papers' batches."""
+    """The sizes of a suite; on an accelerator "quick" and "full" are the papers' batches."""
     suites = {"tiny": TINY, "quick": QUICK, "full": FULL}
     if suite not in suites:
         raise UserError(f"--suite is {suite!r}, expected one of {', '.join(suites)}")
     if suite == "tiny" or jax.default_backend() == "cpu":
         return suites[suite]
-    return dataclasses.replace(ACCELERATOR, try_all=suites[suite].try_all)
+    return dataclasses.replace(ACCELERATOR, tried="all") if suite == "full" else ACCELERATOR

@@ -10,9 +10,9 @@ makes of a frame depends on its place in the clip from the second convolution on
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TypeVar
 
 import jax
@@ -38,7 +38,7 @@ _WINDOW_FRAMES = 2048  # frames that are on the device at once, of all clips of 
 def make_segment(network: Network, preprocessing: Preprocessing) -> Callable:
     """The function (params, stats, images uint8 (b, h, w, c)) -> float32 logits (b, h, w)."""
 
-    @partial(jax.jit, compiler_options=compiler_options())
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def segment(params, stats, images):
         x = clips.normalise(images, preprocessing.mean, preprocessing.std)
         outputs, _ = functional.apply(network.definition, params, stats, x, train=False)
@@ -50,7 +50,7 @@ def make_segment(network: Network, preprocessing: Preprocessing) -> Callable:
 def make_regress(network: Network, preprocessing: Preprocessing) -> Callable:
     """The function (params, stats, batch of `echojax.data.Clips`) -> EF in percent, float32 (b,)."""
 
-    @partial(jax.jit, compiler_options=compiler_options())
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def regress(params, stats, batch):
         x = clips.prepare_clips(
             batch["clip"],
@@ -127,17 +127,23 @@ def _read_clips(source: Clips, groups: Sequence[list], block_size: int, mesh: Me
 
 def _cut_clips(source: Clips, groups: Sequence[list], block_size: int, mesh: Mesh) -> Iterator[tuple[dict, int]]:
     """The same blocks, cut on the device out of the frames of each group, which are read while it is busy."""
-    cut = jax.jit(
-        lambda rows, fields: look_up(rows, source.pictures, fields),
-        out_shardings=NamedSharding(mesh, PartitionSpec("data")),
-    )
-    capacity = 1 + max(_WINDOW_FRAMES, *source.videos.num_frames[source.positions])
+    cut = _make_cut(tuple(source.pictures.items()), mesh)
+    lengths = source.videos.num_frames[source.positions]
+    # One size for all groups; of fewer frames than a window has, no more than there are.
+    capacity = 1 + max(*lengths, min(_WINDOW_FRAMES, sum(lengths)))
     for group, (numbered, rows) in zip(groups, _ahead(_read_windows(source, groups, capacity)), strict=True):
         rows = jax.device_put(rows, replicated(mesh))
         first = group[0][0]
         for block, num_real in padded_blocks(group, block_size):
             numbers = stack((numbered.clip_at(item - first, start) for item, start in block), block_size)
             yield cut(rows, put_batch(mesh, numbers)), num_real
+
+
+@functools.cache
+def _make_cut(pictures: tuple[tuple[str, str], ...], mesh: Mesh) -> Callable:
+    """The function (rows, batch of numbers) -> batch of clips, compiled once for all evaluations of a process."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(lambda rows, fields: look_up(rows, dict(pictures), fields), out_shardings=sharding)
 
 
 def _read_windows(source: Clips, groups: Sequence[list], capacity: int) -> Iterator[tuple[Clips, dict]]:

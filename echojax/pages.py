@@ -1,6 +1,7 @@
 """Pictures, overlay videos and the page of a run."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]
     page.write_page(
         run.workdir / "index.html",
         title=f"{run.stage} on {run.data_kind} data",
-        summary=f"The best checkpoint of {run.workdir.name} ({run.checkpoint}), evaluated on {', '.join(results)}.",
+        summary=f"The best checkpoint of {run.workdir.name} ({_shorten(run.checkpoint)}), evaluated on "
+        f"{', '.join(results)}.",
         data=run.data_kind,
         tables=[page.metrics_table("Results", metrics)],
         sections=[*sections.values(), training_section(run.stage, run.workdir)],
@@ -38,6 +40,11 @@ def write_run_page(run: Run, results: dict[str, SegmentationResults | EfResults]
         files=result_files(run.workdir),
     )
     return sections
+
+
+def _shorten(text: str) -> str:
+    """The same with numbers of four digits behind the point: all of them tell checkpoints apart, but not readers."""
+    return re.sub(r"\d+\.\d{5,}", lambda number: f"{float(number[0]):.4f}", text)
 
 
 def training_section(title: str, workdir: Path) -> page.Section:

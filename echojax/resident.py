@@ -143,9 +143,7 @@ def look_up(rows: Mapping[str, jax.Array], pictures: Mapping[str, str], fields: 
         found = rows["masks" if kind == "masks" else "frames"].at[numbers].get(mode="promise_in_bounds")
         return clips.to_gray(found) if kind == "gray" else found
 
-    return {
-        field: pixels(pictures[field], values) if field in pictures else values for field, values in fields.items()
-    }
+    return {field: pixels(pictures[field], values) if field in pictures else values for field, values in fields.items()}
 
 
 def check_memory(place: str, flats: Mapping[str, FlatFrames], mesh: Mesh) -> None:

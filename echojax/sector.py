@@ -28,8 +28,14 @@ FIT_SIDE_PX = 112
 # of what compression does to the stillest part of the picture.
 MOVING_LEVELS = (0.4, 1.2)
 MOVING_OVER_NOISE = 4.0
-# Compression makes still letters and bars flicker, but by less than this share of their grey level.
-MIN_FLICKER = 0.02
+# Compression makes still letters and bars flicker, but by less than this share of their grey level, and so the ground
+# beside them, within the reach of a codec's blocks. Still is what flickers by less than the second share; in a lossless
+# recording the typical bright still pixel does not flicker by as much as the third.
+MIN_FLICKER, STILL_FLICKER, COMPRESSION_FLICKER = 0.02, 0.03, 0.002
+BLOCK_REACH_PX = 8
+# Echoes are grey. A moving pixel counts for nothing from this saturation above what is usual where it moves, as in an
+# ECG and in what compression smears around it.
+COLOURED_SATURATION, DARK_LEVEL, SATURATION_NOISE = 0.25, 10, 16.0
 # What compression spills over an edge moves, but is dark: a moving pixel counts in full from this share of the level
 # that the upper quarter of the moving area has, within limits.
 FULL_LEVEL_SHARE, FULL_LEVELS = 0.04, (0.5, 2.0)
@@ -113,7 +119,7 @@ def find_sector(
         inside = np.zeros((height, width), bool)
         inside[region.top : region.bottom, region.left : region.right] = True
         moves &= inside
-    evidence = _shrink(_weigh(moves, levels)[None])[0]
+    evidence = _shrink((_weigh(moves, levels) * _greyness(frames, moves, levels))[None])[0]
     shape, fan = _find_shape(evidence, height, width)
     if shape is None or (fan is None and is_still):
         raise UserError(
@@ -169,17 +175,29 @@ def resampled_spacing(spacing_cm: tuple[float, float] | None, sector: Sector, si
     return spacing_cm[0] * sector.window.height / size, spacing_cm[1] * sector.window.width / size
 
 
+def _sample(frames):
+    return frames[:: max(1, len(frames) // MAX_SAMPLED_FRAMES)]
+
+
 def _find_moving(frames):
     """Which pixels move, or are bright where few move; mean grey levels; whether the clip is still."""
-    step = max(1, len(frames) // MAX_SAMPLED_FRAMES)
-    grey = frames[::step] if frames.shape[-1] == 1 else video.to_gray(frames[::step])
-    grey = grey[..., 0].astype(np.float32)
+    sampled = _sample(frames)
+    grey = (sampled if frames.shape[-1] == 1 else video.to_gray(sampled))[..., 0].astype(np.float32)
     activity, levels = grey.std(0), grey.mean(0)
     threshold = np.clip(MOVING_OVER_NOISE * np.quantile(activity, 0.2), *MOVING_LEVELS)
-    moves = (activity > threshold) & (activity > MIN_FLICKER * levels)
+    moves = (activity > threshold) & (activity > MIN_FLICKER * _spilling_levels(activity, levels))
     if moves.mean() >= MIN_AREA_SHARE:
         return moves, levels, False
     return levels > BRIGHT_LEVEL, levels, True
+
+
+def _spilling_levels(activity: Float[np.ndarray, "h w"], levels: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """The grey level whose flicker a pixel may show: its own, or that of still ones near, which compression spills."""
+    is_still = activity < STILL_FLICKER * levels
+    letters = is_still & (levels > LETTER_LEVEL)
+    if not letters.any() or np.median(activity[letters] / levels[letters]) < COMPRESSION_FLICKER:
+        return levels
+    return np.maximum(levels, scipy.ndimage.maximum_filter(np.where(is_still, levels, 0), 2 * BLOCK_REACH_PX + 1))
 
 
 def _weigh(moves: Bool[np.ndarray, "h w"], levels: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
@@ -188,6 +206,19 @@ def _weigh(moves: Bool[np.ndarray, "h w"], levels: Float[np.ndarray, "h w"]) -> 
         return moves.astype(np.float32)
     full = np.clip(FULL_LEVEL_SHARE * np.quantile(levels[moves], 0.75), *FULL_LEVELS)
     return moves * np.clip(levels / full, 0, 1)
+
+
+def _greyness(
+    frames: UInt8[np.ndarray, "t h w c"], moves: Bool[np.ndarray, "h w"], levels: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """How grey each pixel is in the mean over time, 0 to 1; in a tinted picture everything in the usual tint is."""
+    seen = moves & (levels > DARK_LEVEL)
+    if frames.shape[-1] == 1 or not seen.any():
+        return np.ones_like(levels)
+    colours = _sample(frames).mean(0, dtype=np.float32)
+    brightest = colours.max(-1)
+    saturation = (brightest - colours.min(-1)) / (brightest + SATURATION_NOISE)
+    return np.clip(1 - (saturation - np.median(saturation[seen])) / COLOURED_SATURATION, 0, 1)
 
 
 def _find_shape(

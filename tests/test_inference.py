@@ -110,6 +110,26 @@ def test_a_network_says_the_same_of_clips_cut_on_the_device(videos, regression, 
         np.testing.assert_array_equal(cut, read)
 
 
+def test_a_second_evaluation_compiles_nothing(videos, regression):
+    network, regress = regression
+    source = data.Clips(videos, videos.select("VAL")[:2], num_frames=4, period=2)
+    starts = inference.all_clip_starts(source)
+    work = [], []
+    for compiled in work:
+
+        def listen(event, seconds, compiled=compiled, **kwargs):
+            if event.startswith("/jax/core/compile/"):
+                compiled.append(event)
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            inference.predict_ef(regress, network.params, network.stats, source, starts, 9, "clips")
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+    assert work[0]
+    assert work[1] == []
+
+
 def test_invariant_19_masks_do_not_depend_on_the_block_size(videos, segmentation):
     network, segment = segmentation
     positions = videos.select("VAL")[:2]

@@ -112,6 +112,31 @@ def test_most_of_many_phantoms_on_screens_are_found():
     assert np.median(correlations) > 0.75
 
 
+def compress(frames: np.ndarray, name: str, folder) -> np.ndarray:
+    """What is left of a recording after Motion JPEG, MPEG-4 or VP9."""
+    codec = {"screen.avi": "MJPG", "screen.mp4": "mp4v", "screen.webm": "VP90"}[name]
+    video.write_video(folder / name, frames, 30, codec=codec)
+    return video.read_video(folder / name)[0]
+
+
+def test_compressed_recordings_of_screens(tmp_path):
+    """Compression makes letters, bars and ECG flicker and smears them; tests of the lossless screens are above."""
+    errors, unclear = [], []
+    for index in range(9):
+        frames = render(sample_parameters(59, index, 16, variety=0.5)).frames
+        side, top, left = 190 + 4 * index, 40 + 4 * index, 65 + 9 * index
+        screen = put_on_screen(enlarge(frames, side), top, left, 300, 400, 286)
+        sector = find_sector(compress(screen, ("screen.avi", "screen.mp4", "screen.webm")[index % 3], tmp_path))
+        window = sector.window
+        found = window.top, window.left, window.top + window.height, window.left + window.width
+        errors.append(np.abs(np.subtract(found, (top, left, top + side, left + side))).max() * 112 / side)
+        unclear.append("unclear_sector" in flags_of(sector))
+    errors = np.array(errors)
+    # In pixels of the network's 112.
+    assert np.median(errors) < 5 and np.mean(errors < 12) >= 0.75
+    assert np.mean(unclear) < 0.4
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_crops_are_left_as_they_are(index):
     frames = phantom(index)[..., None]
@@ -162,6 +187,17 @@ def test_an_ecg_through_the_sector_does_not_move_it():
     crossed = find_sector(put_on_screen(make_speckle(fan, 600, 800), 0, 0, ecg_row=530))
     assert np.abs(np.subtract(plain.window, crossed.window)).max() < 16
     assert flags_of(crossed) == {"text_outside"}
+
+
+def test_what_is_coloured_does_not_count_unless_all_is():
+    """A moving coloured band beside the fan, as of an ECG that was smeared; then the same picture tinted as a whole."""
+    speckle = make_speckle(PHASED, 600, 800)
+    plain = find_sector(speckle)
+    band = np.repeat(speckle, 3, axis=-1)
+    band[:, 500:590, 20:330] = np.random.default_rng(0).integers(0, 160, (12, 90, 310, 1)) * np.array([0.1, 1, 0.1])
+    assert np.abs(np.subtract(find_sector(band).window, plain.window)).max() < 10
+    sepia = np.clip(speckle * np.array([1.0, 0.8, 0.5]), 0, 255).astype(np.uint8)
+    assert np.abs(np.subtract(find_sector(sepia).window, plain.window)).max() < 10
 
 
 def test_a_region_leaves_out_what_lies_beside_it():

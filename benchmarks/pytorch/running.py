@@ -66,6 +66,8 @@ def build_module(description: Mapping, params: Arrays, stats: Arrays, form: Form
     tensors = to_torch(params, stats, family_of(description).table)
     module.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     module = module.to(device()).eval()
+    # Of several kernels for a convolution the fastest is found by trying; shapes here do not change.
+    torch.backends.cudnn.benchmark = True
     if form.channels_last:
         is_video = description["family"] == "video_resnet"
         module = module.to(memory_format=torch.channels_last_3d if is_video else torch.channels_last)

@@ -1,6 +1,7 @@
 """Trained networks over videos: masks of every frame, all clips of a video, one frame after the other."""
 
 import contextlib
+import dataclasses
 import io
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks import pytorch
+from benchmarks.costs import Curve, to_curve
 from benchmarks.data import Data
 from benchmarks.measuring import Clock, Row, relative_deviation
 from benchmarks.rows.networks import (
@@ -65,7 +67,8 @@ def mask_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
     def ours() -> np.ndarray:
         return encode_logits(our_logits(), "uint8")
 
-    return clock.against("mask inference, DeepLabV3-ResNet50", ours, forms, what, deviation, tolerance)
+    row = clock.against("mask inference, DeepLabV3-ResNet50", ours, forms, what, deviation, tolerance)
+    return dataclasses.replace(row, frames=len(frames))
 
 
 def all_clips_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
@@ -109,7 +112,8 @@ def all_clips_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
     deviation = relative_deviation(ours(), theirs(names[0])()) if forms else None
     what = f"{len(starts)} clips of {num_frames}x112x112, {sizes.batch} at a time"
     tolerance = FORWARD_TOLERANCE[sizes.dtype]
-    return clock.against("all-clips evaluation, R(2+1)D-18", ours, forms, what, deviation, tolerance)
+    row = clock.against("all-clips evaluation, R(2+1)D-18", ours, forms, what, deviation, tolerance)
+    return dataclasses.replace(row, frames=len(starts) * num_frames)
 
 
 def streaming_rows(sizes: Sizes) -> list[Row]:
@@ -129,6 +133,26 @@ def streaming_rows(sizes: Sizes) -> list[Row]:
         Row(f"streaming latency, {name}", float(np.percentile(milliseconds, percent)), unit="ms", what=what)
         for name, percent in (("median", 50), ("99th percentile", 99))
     ]
+
+
+def over_videos(data: Data, sizes: Sizes, clock: Clock) -> Curve:
+    """EF of one clip of each video over videos, reading included."""
+    network = build_network(video_description("r2plus1d_18", 3, sizes))
+    preprocessing = dataset_preprocessing(data.videos, sizes.clip_frames, 1, in_channels=3)
+    regress = inference.make_regress(network, preprocessing)
+
+    def of(num_videos: int) -> Row:
+        source = Clips(data.videos, np.arange(num_videos), sizes.clip_frames, 1)
+        starts = inference.one_clip_starts(source, seed=0)
+
+        def work() -> None:
+            with contextlib.redirect_stderr(io.StringIO()):
+                inference.predict_ef(regress, network.params, network.stats, source, starts, sizes.batch, "")
+
+        return clock.alone("", work, "")
+
+    rows = ((num_videos, of(num_videos)) for num_videos in sizes.cost_videos)
+    return to_curve(f"EF of one clip of {sizes.clip_frames} frames per video, R(2+1)D-18", "videos", rows)
 
 
 def _frames(data: Data, num_frames: int) -> np.ndarray:

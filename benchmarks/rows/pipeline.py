@@ -1,11 +1,18 @@
-"""Batches of clips from records against decoding the AVI file for every clip; `benchmarks.input` tells more."""
+"""From AVI files to batches: records made of them, and clips read against decoding the file for every clip.
+
+`benchmarks.input` tells more.
+"""
 
 import os
+import pathlib
+import tempfile
+import time
 
 from benchmarks.data import Data
 from benchmarks.input import input_rows
 from benchmarks.measuring import Row
 from benchmarks.sizes import Sizes
+from data_prep import echonet
 
 
 def pipeline_rows(data: Data, sizes: Sizes) -> list[Row]:
@@ -23,3 +30,14 @@ def pipeline_rows(data: Data, sizes: Sizes) -> list[Row]:
         )
         for row in found
     ]
+
+
+def conversion_row(data: Data) -> Row:
+    """AVI files to RGB records, by as many processes as there are cores."""
+    source = data.source
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        echonet.convert(source, pathlib.Path(folder) / "records", progress=False)
+        seconds = time.perf_counter() - begin
+    what = f"{data.sizes.num_videos} phantoms of {data.sizes.video_frames} frames, start of the processes included"
+    return Row("conversion", data.sizes.num_videos / seconds, unit="videos/s", what=what)

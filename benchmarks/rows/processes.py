@@ -1,16 +1,14 @@
-"""What a user waits for before anything is computed: imports, compilation, conversion."""
+"""What a user waits for before anything is computed: imports and compilation, and the memory it takes."""
 
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
-from benchmarks.data import Data
-from benchmarks.measuring import Clock, Row
+from benchmarks.measuring import Clock, Row, program_mb
+from benchmarks.rows.networks import build_subject, compile_training_step
 from benchmarks.sizes import Sizes
-from data_prep import echonet
 
 _ROOT = pathlib.Path(__file__).parents[2]
 # Prints the seconds that the compilation of a training step took.
@@ -50,31 +48,12 @@ def compile_rows(suite: str) -> list[Row]:
     ]
 
 
-def conversion_row(data: Data) -> Row:
-    """AVI files to RGB records, by as many processes as there are cores."""
-    source = data.source
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.perf_counter()
-        echonet.convert(source, pathlib.Path(folder) / "records", progress=False)
-        seconds = time.perf_counter() - begin
-    what = f"{data.sizes.num_videos} phantoms of {data.sizes.video_frames} frames, start of the processes included"
-    return Row("conversion", data.sizes.num_videos / seconds, unit="videos/s", what=what)
-
-
 def memory_row(sizes: Sizes) -> Row:
-    """What the compiled training step of R(2+1)D-18 needs by XLA's own analysis: arguments, results, intermediates."""
-    from benchmarks.rows.networks import build_subject, compile_training_step
-
+    """What the compiled training step of R(2+1)D-18 needs."""
     subject = build_subject("r2plus1d_18", sizes)
-    analysis = compile_training_step(subject).run.memory_analysis()
-    num_bytes = (
-        analysis.argument_size_in_bytes
-        + analysis.output_size_in_bytes
-        - analysis.alias_size_in_bytes
-        + analysis.temp_size_in_bytes
-    )
+    megabytes = program_mb(compile_training_step(subject).run)
     what = f"{subject.title} training step, {subject.what}; XLA's analysis"
-    return Row("peak memory", num_bytes / 1e6, unit="MB", what=what)
+    return Row("peak memory", megabytes, unit="MB", what=what)
 
 
 def _run(arguments: list[str], **environment: str) -> str:

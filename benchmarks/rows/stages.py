@@ -1,5 +1,6 @@
 """The steps of CSS: segmentation with the cyclic loss, and distillation, each as its stage builds it."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from benchmarks import pytorch
 from benchmarks.data import Data
-from benchmarks.measuring import Clock, Row, Work, program_flops, relative_deviation
+from benchmarks.measuring import Clock, Row, Work, program_flops, program_mb, relative_deviation
 from benchmarks.rows.networks import STEP_TOLERANCE, build_lively, video_description
 from benchmarks.sizes import Sizes
 from configs import css as css_config
@@ -28,12 +29,14 @@ class OurStep(NamedTuple):
     Attributes:
       metrics: of the first step, which has been taken.
       stats: the running statistics after it.
+      memory_mb: see `Row`.
     """
 
     work: Work
     metrics: Mapping[str, float]
     stats: Mapping[str, np.ndarray]
     flops: float | None
+    memory_mb: float
 
 
 def css_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
@@ -60,7 +63,8 @@ def css_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
         deviation = _deviation(stage, ours, module, parts, "backbone.")
     what = f"2 x {sizes.css_labelled} frames and a clip of {sizes.css_frames}, 112x112"
     tolerance = STEP_TOLERANCE[sizes.dtype]
-    return clock.against("CSS step", ours.work, forms, what, deviation, tolerance, ours.flops)
+    row = clock.against("CSS step", ours.work, forms, what, deviation, tolerance, ours.flops)
+    return dataclasses.replace(row, frames=2 * sizes.css_labelled + sizes.css_frames, memory_mb=ours.memory_mb)
 
 
 def kd_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
@@ -87,7 +91,9 @@ def kd_row(data: Data, sizes: Sizes, clock: Clock) -> Row:
         deviation = _deviation(stage, ours, student, parts)
     what = f"{sizes.kd_labelled} labelled and {sizes.kd_unlabelled} unlabelled clips of {sizes.clip_frames}x112x112"
     tolerance = STEP_TOLERANCE[sizes.dtype]
-    return clock.against("distillation step", ours.work, forms, what, deviation, tolerance, ours.flops)
+    row = clock.against("distillation step", ours.work, forms, what, deviation, tolerance, ours.flops)
+    num_frames = (sizes.kd_labelled + sizes.kd_unlabelled) * sizes.clip_frames
+    return dataclasses.replace(row, frames=num_frames, memory_mb=ours.memory_mb)
 
 
 def _our_step(stage: Stage, batch: dict, config) -> OurStep:
@@ -108,7 +114,7 @@ def _our_step(stage: Stage, batch: dict, config) -> OurStep:
         state, _ = step(state, constants, batch)
         return jax.block_until_ready(state)
 
-    return OurStep(work, {name: float(value) for name, value in metrics.items()}, stats, flops)
+    return OurStep(work, {name: float(value) for name, value in metrics.items()}, stats, flops, program_mb(step))
 
 
 def _deviation(stage: Stage, ours: OurStep, module, parts: Mapping[str, object], prefix: str = "") -> float:

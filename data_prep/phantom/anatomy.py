@@ -102,12 +102,13 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     canvas.paint(np.minimum(reach, 0.5 * softness * (base - canvas.s)), level, softness)
     inner = cavity_half_width(ventricle, S_PX)
     roughness = ventricle.trabeculae * np.clip(1.2 - S_PX / ventricle.length_px, 0, 1)[:, None]
-    # What the eye sees as border wavers about the border that is traced.
-    waver = look.border_offset_px + 0.6 * smooth_field(rng, SHAPE, (22, 26))
+    # What the eye sees as border wavers about the one that Tissue.locate lays outside of the traced border.
+    waver = 0.6 * smooth_field(rng, SHAPE, (22, 26))
     border_px = 1.2 + look.border_blur_px * np.clip(0.5 + 0.5 * smooth_field(rng, SHAPE, (10, 12)), 0, 2)
-    border_px = border_px * _systolic_share(parameters)
-    border = np.where(septal, inner[0][:, None], inner[1][:, None])
-    inside = np.minimum(border - np.abs(canvas.n), canvas.s) + _rest_margin(waver, border, _systolic_share(parameters))
+    # Painted at end-diastole, and as soft as that at end-systole, when the wall has thickened.
+    border_px = border_px * np.sqrt(1 - parameters.motion.ef_percent / 100)
+    sides = np.where(septal, inner[0][:, None], inner[1][:, None]) - np.abs(canvas.n)
+    inside = np.minimum(sides, canvas.s + look.border_offset_px) + waver
     # Trabeculae: strands within a few pixels of the border; the tracer counts them as cavity, and so does the truth.
     strands = smooth_field(rng, SHAPE, (50, 60)) > 0.9
     level = np.where(strands & (inside < 5), look.lateral_db - 6, look.blood_db)
@@ -115,22 +116,6 @@ def _paint_left_ventricle(canvas, parameters, patches, rng):
     canvas.paint(np.minimum(inside, base - canvas.s + 1.5), blood, border_px)
     if ventricle.papillary:
         _paint_papillary(canvas, parameters, inner, rng)
-
-
-def _systolic_share(parameters):
-    """Half width of the cavity at end-systole, as a share of that at end-diastole."""
-    return np.sqrt(1 - parameters.motion.ef_percent / 100)
-
-
-def _rest_margin(margin_px, half_width_px, systolic_share):
-    """How far outside the cavity a layer lies at end-diastole that lies `margin_px` outside at end-systole.
-
-    An incompressible wall thickens as the cavity shrinks: what is a pixel at rest would be several then, and more where
-    more blood is ejected, so that no single picture could tell where the cavity ends.
-    """
-    outside = np.maximum(margin_px, 0)
-    moved = np.sqrt(half_width_px**2 + 2 * half_width_px * systolic_share * outside + outside**2) - half_width_px
-    return moved + np.minimum(margin_px, 0)
 
 
 def _fading_db(parameters):

@@ -129,7 +129,7 @@ class Appearance:
     grain_db: float  # standard deviation of the fine one, which is the structure of the tissue itself
     wall_blur_px: float  # how softly the lateral wall passes into its surroundings
     border_blur_px: float  # softness of the endocardium, at end-systole
-    border_offset_px: float  # how far inside the visible border the tracer stays, at end-systole
+    border_offset_px: float  # how far inside the visible border the tracer stays, in every frame
     attenuation_db: float  # what depth compensation leaves at the bottom
     haze_db: float  # clutter level; near field, and how fast it falls with depth
     haze_near_db: float

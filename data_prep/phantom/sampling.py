@@ -315,7 +315,7 @@ def _sample_levels(draws):
         border_blur_px=of("tracing_margin", draws.uniform(0.5, 2.5), 0.0),
         # Readers stay inside the bright border: they trace where the cavity ends for certain, and the border's blur
         # and its speckle belong to the wall.
-        border_offset_px=of("tracing_margin", draws.uniform(-0.2, 1.2), 0.0),
+        border_offset_px=of("tracing_margin", draws.uniform(0.2, 1.6), 0.0),
     )
 
 

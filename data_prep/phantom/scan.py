@@ -138,8 +138,13 @@ class Tissue:
         self.rv_along = np.exp(-0.5 * ((anatomy.S_PX - 0.6 * length) / (0.35 * length)) ** 2).astype(np.float32)
 
     def locate(self, s, n, frames):
-        """Texture row numbers of heart positions (t, ...) in the given frames, int32."""
-        rest_s, rest_n, _ = self.heart.rest(s, n, frames)
+        """Texture row numbers of heart positions (t, ...) in the given frames, int32.
+
+        All tissue lies further out than the truth says by the margin that a tracer leaves inside of what can be seen:
+        the same number of pixels in every frame, as an eye at the screen keeps it.
+        """
+        margin = np.float32(self.parameters.appearance.border_offset_px)
+        rest_s, rest_n, _ = self.heart.rest(s, np.copysign(np.maximum(np.abs(n) - margin, 0), n), frames)
         return self._rows(rest_s, rest_n, frames)
 
     def _rows(self, rest_s, rest_n, frames):

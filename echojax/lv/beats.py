@@ -1,7 +1,8 @@
 """Beats of a ventricle: end diastole (ED) and end systole (ES) from the curve of its area or volume.
 
 The curve is smoothed, then read as a zigzag: it must fall from an ED, and rise from an ES, by a share of its typical
-swing before that counts as an extreme. Nothing is assumed about how regular beats are.
+swing before that counts as an extreme. What is too short to be a beat, as where a mask leaks for a few frames in the
+middle of one, is then joined with the beat it lies in. Else nothing is assumed about how regular beats are.
 """
 
 import itertools
@@ -22,6 +23,11 @@ MIN_SWING_OVER_NOISE = 4.0
 # Longer than a slow beat, so that each window holds a full swing.
 WINDOW_SECONDS = 1.5
 WINDOW_FRAMES = 60
+# No heart beats faster than 220 times a minute, and even irregular ones hardly have a beat that takes less than this
+# share of their long ones: of the upper quartile, which spurious beats move little, where there are so many distances.
+SHORTEST_BEAT_SECONDS = 60 / 220
+SHORTEST_BEAT_SHARE = 0.35
+MIN_DISTANCES = 3
 
 
 class Beat(NamedTuple):
@@ -83,7 +89,8 @@ def _turning_points(curve: Float[np.ndarray, "t"], fps: float | None) -> list[tu
     noise = 1.4826 * float(np.median(np.abs(bridge_bad_frames(curve) - smooth)))
     if swing <= max(MIN_RELATIVE_SWING * float(smooth.mean()), MIN_SWING_OVER_NOISE * noise):
         return []
-    return find_extremes(smooth, max(MOVE_SHARE * swing, MOVE_OVER_NOISE * noise))
+    turns = find_extremes(smooth, max(MOVE_SHARE * swing, MOVE_OVER_NOISE * noise))
+    return join_short_beats(turns, smooth, 0.0 if fps is None else SHORTEST_BEAT_SECONDS * fps)
 
 
 def find_extremes(curve: Float[np.ndarray, "t"], least_move: float) -> list[tuple[int, bool]]:
@@ -108,6 +115,31 @@ def find_extremes(curve: Float[np.ndarray, "t"], least_move: float) -> list[tupl
     if rising is not None:
         extremes.append((high, True) if rising else (low, False))
     return extremes
+
+
+def join_short_beats(
+    extremes: list[tuple[int, bool]], curve: Float[np.ndarray, "t"], shortest_frames: float
+) -> list[tuple[int, bool]]:
+    """Takes out, in pairs, turning points of what is too short to be a beat by itself.
+
+    Two ED, or two ES, that lie nearer than `shortest_frames`, or than `SHORTEST_BEAT_SHARE` of the video's long
+    distances, belong to one beat: of the moves between such the smallest of the video is undone, again and again.
+    Distances from the curve's ends say nothing, as the true extreme may lie outside.
+    """
+    extremes, ends = list(extremes), (0, len(curve) - 1)
+    while True:
+        frames = np.array([frame for frame, _ in extremes], int)
+        is_inside = ~np.isin(frames, ends)
+        distances = np.where(is_inside[2:] & is_inside[:-2], frames[2:] - frames[:-2], np.inf)
+        known = distances[np.isfinite(distances)]
+        long = float(np.quantile(known, 0.75)) if len(known) >= MIN_DISTANCES else 0.0
+        (close,) = np.nonzero(distances < max(shortest_frames, SHORTEST_BEAT_SHARE * long))
+        if not len(close):
+            return extremes
+        moves = np.abs(np.diff(curve[frames]))
+        between = np.union1d(close, close + 1)
+        smallest = between[np.argmin(moves[between])]
+        del extremes[smallest : smallest + 2]
 
 
 def main_beat(curve: Float[np.ndarray, "t"], beats: list[Beat]) -> Beat | None:

@@ -72,7 +72,8 @@ def smooth_curve(curve: Curve, fps: float | None = None) -> Curve:
     window = _smoothing_window(len(bridged), fps)
     if window < MIN_SMOOTHING_FRAMES or np.isnan(bridged).any():
         return bridged
-    return signal.savgol_filter(bridged, window, SMOOTHING_DEGREE, mode="interp")
+    # Beside a steep fall the parabola may overshoot; no ventricle is smaller than nothing.
+    return np.maximum(signal.savgol_filter(bridged, window, SMOOTHING_DEGREE, mode="interp"), 0)
 
 
 def smoothing_neighbours(

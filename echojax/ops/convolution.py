@@ -3,17 +3,21 @@
 `conv` computes what `jax.lax.conv_general_dilated` computes from the same kernel. It first drops the kernel taps that
 only ever see padding, turns the stride of an untouched axis into a slice, and then hands what is left to a 2-D
 convolution or a matrix product where one suffices: XLA runs the input gradient of a strided 3-D convolution as a
-generic loop, a hundred times slower on a CPU. Kernels keep their plain shape, so that parameters and ported weights
-do not notice.
+generic loop, a hundred times slower on a CPU. There a 3x3 kernel goes through Winograd's algorithm, and one whose taps
+mostly see padding is added up tap by tap. Kernels keep their plain shape, so that parameters and ported weights do not
+notice.
 
     conv(x, kernel, stride=(1, 2, 2), padding=(0, 3, 3))   # x (b, t, h, w, c), kernel (1, 7, 7, c, d)
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from echojax.ops.winograd import winograd_conv
 
 Ints = Sequence[int]
 Pads = Sequence[tuple[int, int]]
@@ -43,6 +47,8 @@ def conv(
         return _per_pixel(x, kernel, stride, pads, dilation)
     if len(taps) == 3 and jax.default_backend() == "cpu":
         return _frames_as_channels(x, kernel, stride, pads, dilation)
+    if len(taps) == 2:
+        return _images(x, kernel, stride, pads, dilation)
     return plain_conv(x, kernel, stride, pads, dilation)
 
 
@@ -105,10 +111,80 @@ def _matmul_backward(operands, dy):
 _matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_backward)
 
 
+def _images(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
+    """A 2-D convolution in the form that suits its sizes on a CPU; on other devices the plain one."""
+    # Over several devices the batch is split, which a loop over it would undo.
+    is_one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
+    if is_one_cpu and tuple(stride) == (1, 1) and x.dtype in (jnp.float32, jnp.float64):
+        if _share_that_sees(x.shape[1:3], kernel.shape[:2], pads, dilation) < _TAP_BY_TAP_BELOW:
+            return _tap_by_tap(x, kernel, pads, dilation)
+        if _suits_winograd(x, kernel, pads, dilation):
+            return _by_phase(x, dilation[0], lambda x: winograd_conv(x, kernel))
+    return plain_conv(x, kernel, stride, pads, dilation)
+
+
+# Limits where the forms change places, from measurements of single convolutions.
+_TAP_BY_TAP_BELOW = 0.4
+_WINOGRAD_CHANNELS, _WINOGRAD_TILES = 64, 128
+
+
+def _suits_winograd(x: Array, kernel: Array, pads: Pads, dilation: Ints) -> bool:
+    """Whether winograd_conv, after `_by_phase`, computes it, and has enough channels and tiles to be the faster."""
+    is_computed = kernel.shape[:2] == (3, 3) and {*dilation, *pads[0], *pads[1]} == {dilation[0]}
+    num_tiles = x.shape[0] * math.prod(math.ceil(size / 2) for size in x.shape[1:3])
+    return is_computed and min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and num_tiles >= _WINOGRAD_TILES
+
+
+def _by_phase(x: Array, dilation: int, convolve: Callable[[Array], Array]) -> Array:
+    """A dilated convolution of size-keeping padding: every n-th row and column are an image to an undilated one."""
+    if dilation == 1:
+        return convolve(x)
+    (b, h, w, c), n = x.shape, dilation
+    rows, columns = math.ceil(h / n), math.ceil(w / n)
+    padded = jnp.pad(x, ((0, 0), (0, rows * n - h), (0, columns * n - w), (0, 0)))
+    phases = padded.reshape(b, rows, n, columns, n, c).transpose(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, c)
+    y = convolve(phases).reshape(b, n, n, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
+    return y.reshape(b, rows * n, columns * n, -1)[:, :h, :w]
+
+
+def _seeing(size: int, num_taps: int, pads: tuple[int, int], dilation: int) -> list[tuple[int, int, int]]:
+    """For each tap at stride 1 the first and the last but one output that sees the image, and where it looks first."""
+    num_out = size + sum(pads) - dilation * (num_taps - 1)
+    offsets = [tap * dilation - pads[0] for tap in range(num_taps)]
+    ends = [(max(0, -offset), max(0, -offset, min(num_out, size - offset)), offset) for offset in offsets]
+    return [(first, end, first + offset) for first, end, offset in ends]
+
+
+def _share_that_sees(sizes: Ints, taps: Ints, pads: Pads, dilation: Ints) -> float:
+    """Of the pairs of an output and a tap, those where the tap sees the image and not padding."""
+    share = 1.0
+    for size, num_taps, of_axis, step in zip(sizes, taps, pads, dilation, strict=True):
+        num_out = size + sum(of_axis) - step * (num_taps - 1)
+        seen = sum(end - first for first, end, _ in _seeing(size, num_taps, of_axis, step))
+        share *= seen / max(1, num_taps * num_out)
+    return share
+
+
+def _tap_by_tap(x: Array, kernel: Array, pads: Pads, dilation: Ints) -> Array:
+    """A matrix product for each tap, over that part of the image which it sees; there is none for the padding."""
+    sizes, taps = x.shape[1:3], kernel.shape[:2]
+    along = [_seeing(*of_axis) for of_axis in zip(sizes, taps, pads, dilation, strict=True)]
+    height, width = (n + sum(p) - d * (k - 1) for n, k, p, d in zip(sizes, taps, pads, dilation, strict=True))
+    y = jnp.zeros((x.shape[0], height, width, kernel.shape[-1]), x.dtype)
+    for i, (top, bottom, row) in enumerate(along[0]):
+        for j, (left, right, column) in enumerate(along[1]):
+            seen = x[:, row : row + bottom - top, column : column + right - left]
+            if not seen.size:
+                continue
+            edges = ((0, 0, 0), (top, height - bottom, 0), (left, width - right, 0), (0, 0, 0))
+            y += jax.lax.pad(_pointwise(seen, kernel[i, j]), jnp.zeros((), x.dtype), edges)
+    return y
+
+
 def _per_frame(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
     """A (1, k, k) kernel is a 2-D convolution over b * t images."""
     b, t, *space = x.shape
-    y = plain_conv(x.reshape(b * t, *space), kernel[0], stride[1:], pads[1:], dilation[1:])
+    y = _images(x.reshape(b * t, *space), kernel[0], stride[1:], pads[1:], dilation[1:])
     return y.reshape(b, t, *y.shape[1:])
 
 

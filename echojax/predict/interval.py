@@ -29,8 +29,9 @@ from echojax.files import write_json
 
 FILE_NAME = "calibration.json"
 LEVELS = (0.8, 0.9, 0.95)
-# Two readings of one beat by the same observer differ by about as much: no clip is surer than that.
-FLOOR_POINTS = 2.0
+# Two experts who measure one heart differ by this standard deviation: no clip is surer than that. A small floor would
+# let the few clips whose readings agree by chance and are wrong all the same set the width of all others' intervals.
+FLOOR_POINTS = 7.0
 
 
 @dataclasses.dataclass(frozen=True)

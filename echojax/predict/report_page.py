@@ -37,7 +37,6 @@ def write_report(path: pathlib.Path, prediction: Prediction, overlay_path: pathl
         _flags(prediction),
         _player(prediction, overlay_path, overlay),
         page.format_table(_beats_table(prediction)),
-        _stills(prediction),
         _method(prediction),
         _list_section("Limits", LIMITS),
         page.format_table(_clip_table(prediction)),
@@ -139,13 +138,14 @@ def _player(prediction: Prediction, overlay_path: pathlib.Path, overlay: Overlay
     marker = f"top:{100 * plot.top:.2f}%;height:{100 * (plot.bottom - plot.top):.2f}%;left:{100 * plot.left:.2f}%"
     cut = "" if overlay.num_shown * overlay.step > last else f" Only the first {overlay.num_shown} pictures are shown."
     return f"""<section>
-<h2>Clip and curve</h2>
+<h2>Clip, curve, ED and ES</h2>
 <div class="player">
 <figure>
 <video src="{encode_file(overlay_path)}" controls autoplay muted loop playsinline
  aria-label="The clip with the left ventricle's contour, long axis and discs"></video>
 <figcaption>Contour amber, long axis blue, discs white.{cut}</figcaption>
 </figure>
+<div>
 <figure>
 <div class="scroll" tabindex="0"><div class="curve" data-timing="{html.escape(json.dumps(timing))}" role="img"
  aria-label="Area of the left ventricle over time, with ED and ES of {len(measurement.beats)} beats">
@@ -155,6 +155,8 @@ def _player(prediction: Prediction, overlay_path: pathlib.Path, overlay: Overlay
 <figcaption>The line moves with the video; click the curve to go to a moment. Hollow points lie at the clip's ends:
 their beats are cut.</figcaption>
 </figure>
+{_stills(prediction)}
+</div>
 </div>
 </section>"""
 
@@ -173,7 +175,7 @@ def _stills(prediction: Prediction) -> str:
         figures.append(
             f'<figure><img src="{encode_picture(picture)}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
         )
-    return f'<section><h2>ED and ES</h2><div class="stills">{"".join(figures)}</div></section>'
+    return f'<div class="stills">{"".join(figures)}</div>'
 
 
 def _beats_table(prediction: Prediction) -> page.Table:
@@ -193,7 +195,7 @@ def _beats_table(prediction: Prediction) -> page.Table:
     ]
     columns = ("Beat", "ED frame", "ES frame", "EDV", "ESV", "LVEF, Simpson", "LVEF, area-length", "Used")
     caption = "The clip's LVEF is the median over the beats used." if rows else "No beat was found in this clip."
-    return page.Table("Beats", columns, rows, caption, numeric=(3, 4, 5, 6))
+    return page.Table("Beats", columns, rows, caption, numeric=range(1, 7))
 
 
 def _method(prediction: Prediction) -> str:

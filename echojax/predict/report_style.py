@@ -21,12 +21,12 @@ STYLE = (
 .curve { position: relative; min-width: 540px; background: #ffffff; border-radius: 8px; cursor: pointer; }
 .curve svg { display: block; width: 100%; height: auto; border-radius: 8px; }
 .marker { position: absolute; width: 2px; margin-left: -1px; background: #c24a00; pointer-events: none; }
-.stills { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 240px), 320px)); }
+.stills { display: grid; gap: 20px; grid-template-columns: repeat(2, minmax(0, 220px)); margin-top: 18px; }
 .stills img { width: 100%; }
 .nowrap { white-space: nowrap; }
 .failed { color: var(--muted); }
 @media (max-width: 760px) { .player { grid-template-columns: minmax(0, 1fr); } }
-@media (max-width: 560px) { .stills { grid-template-columns: 1fr 1fr; gap: 10px; } }
+@media (max-width: 560px) { .stills { gap: 10px; } }
 """
 )
 

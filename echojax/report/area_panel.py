@@ -100,6 +100,8 @@ def _style(figure: Figure, axes: Axes) -> None:
     axes.spines[["left", "bottom"]].set_color("#4a5660")
     axes.tick_params(colors=TEXT_COLOR, labelcolor=TEXT_COLOR, labelsize=7, length=2, pad=2)
     axes.locator_params(axis="y", nbins=4)
+    # Few enough for short labels, of which the last has room beside the plot.
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("time (s)", fontsize=7, color=TEXT_COLOR, labelpad=1)
 
 

@@ -17,7 +17,7 @@ STYLE = """
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0; background: var(--ground); color: var(--ink);
+  margin: 0; background: var(--ground); color: var(--ink); overflow-wrap: break-word;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 header, nav, main, footer { max-width: 1160px; margin: 0 auto; padding: 0 20px; }
@@ -51,11 +51,12 @@ thead th { color: var(--muted); font-size: 0.85rem; border-bottom: 2px solid var
 tbody th.group { font-weight: 650; padding-top: 14px; }
 tbody:not(:nth-child(2)) tr:first-child th { border-top: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.number + .number { padding-left: 10px; }
 th:last-child, td:last-child { padding-right: 2px; }
 .caption, figcaption { color: var(--muted); font-size: 0.88rem; margin: 8px 0 0; }
 .figures { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 310px), 1fr)); }
 .videos { display: grid; gap: 20px; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
-.videos + .figures { margin-top: 24px; }
+.table + .videos, .table + .figures, .videos + .figures { margin-top: 24px; }
 .pause { grid-column: 1 / -1; margin: 0; }
 button {
   padding: 4px 14px; border: 1px solid var(--line); border-radius: 999px; background: var(--ground); color: var(--ink);

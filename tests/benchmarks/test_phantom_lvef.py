@@ -10,7 +10,7 @@ from benchmarks import phantom_lvef
 from benchmarks.phantom_clips import KnownClip, PhantomScore, draw_clips, score_clip
 from data_prep.phantom import render, sample_parameters
 from echojax.predict import calibrate
-from echojax.predict.interval import Disagreement
+from echojax.predict.interval import FLOOR_POINTS, Disagreement
 from echojax.video import read_video, write_video
 
 
@@ -23,8 +23,8 @@ def write_known(folder, index, step=1) -> KnownClip:
     return KnownClip(path, phantom.ef_percent, phantom.ed_frame // step, phantom.es_frame // step, masks)
 
 
-def score(known, predicted, scale=2.0, **changes) -> PhantomScore:
-    beats = np.sqrt(scale**2 - 4)
+def score(known, predicted, scale=FLOOR_POINTS, **changes) -> PhantomScore:
+    beats = np.sqrt(scale**2 - FLOOR_POINTS**2)
     values = dict(
         ef_percent=known, simpson=predicted, area_length=predicted, disagreement=Disagreement(beats, 0.0, 0.0)
     )
@@ -63,8 +63,8 @@ def test_a_clip_that_cannot_be_read_is_no_interval_and_no_dice(tmp_path):
 
 
 def test_coverage_and_width_are_counted_over_clips_that_get_an_interval():
-    calibration = calibrate(np.full(40, 1.5), "40 phantoms", 3, "hash")
-    scores = [score(50, 51), score(50, 54), score(50, 54, scale=4.0), score(50, 90, is_voided=True)]
+    calibration = calibrate(np.full(40, 3 / FLOOR_POINTS), "40 phantoms", 3, "hash")
+    scores = [score(50, 51), score(50, 54), score(50, 54, scale=2 * FLOOR_POINTS), score(50, 90, is_voided=True)]
     groups = phantom_lvef.summarise_scores(scores, calibration)
     coverage, width = groups["interval_0.9"]["coverage"], groups["interval_0.9"]["width_points"]
     assert coverage.n == 3 and coverage.value == pytest.approx(2 / 3)
@@ -87,7 +87,7 @@ def test_rates_of_a_perfect_network_agree(tmp_path, monkeypatch):
 
 
 def test_the_file_and_the_verdict(tmp_path, monkeypatch, capsys):
-    calibration = calibrate(np.full(40, 1.5), "40 of 40 phantoms (generator version 3, seed 7)", 3, "hash")
+    calibration = calibrate(np.full(40, 3 / FLOOR_POINTS), "40 of 40 phantoms (generator version 3, seed 7)", 3, "hash")
     segmentation = bright_segmentation(calibration=calibration)
     monkeypatch.setattr(phantom_lvef, "load_segmentation", lambda directory: segmentation)
     scores = [score(known, known + error) for known, error in zip(range(20, 60), [1, -6] * 20, strict=True)]

@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import __main__ as benchmarks_main
 from benchmarks import measuring, pytorch, suite
-from benchmarks.data import Data
 from benchmarks.measuring import Clock, Row, peak_flops, relative_deviation
 from benchmarks.rows import networks
 from benchmarks.sizes import FULL, QUICK, TINY, sizes_of
@@ -40,13 +39,21 @@ def sleeping(monkeypatch):
 
 def test_medians_and_the_fastest_form(sleeping):
     forms = {"slow": lambda: sleeping(4.0), "fast": lambda: sleeping(0.5), "slower": lambda: sleeping(8.0)}
-    clock = Clock(num_repetitions=3, try_all=True, peak_flops=1e6)
+    clock = Clock(num_repetitions=3, tried="all", peak_flops=1e6)
     row = clock.against("sleep", sleeping(1.0), forms, "", deviation=0.0, tolerance=0.1, flops=8e3)
     assert (row.counterpart, row.ours, row.theirs, row.ratio) == ("fast", 1, 0.5, 2)
     assert row.ours_range == (1, 1) and (row.ours_cpu_s, row.theirs_cpu_s) == (0.5, 0.25)
     assert (row.flops_per_s, row.share_of_peak) == (8e3, 8e-3)
-    quick = Clock(num_repetitions=1, try_all=False).against("sleep", sleeping(1.0), forms, "", 0.0, 0.1)
+    quick = Clock(num_repetitions=1, tried="first").against("sleep", sleeping(1.0), forms, "", 0.0, 0.1)
     assert (quick.counterpart, quick.ratio, quick.share_of_peak) == ("slow", 0.25, None)
+
+
+def test_without_torch_compile_where_it_takes_too_long(sleeping):
+    forms = {"compiled": lambda: sleeping(0.1), "slow": lambda: sleeping(2.0), "fast": lambda: sleeping(1.0)}
+    row = Clock(1, "eager").against("sleep", sleeping(1.0), forms, "", 0.0, 0.1)
+    assert row.counterpart == "fast"
+    row = Clock(1, "eager").against("sleep", sleeping(1.0), {"compiled": forms["compiled"]}, "", 0.0, 0.1)
+    assert row.counterpart == "compiled"
 
 
 def test_the_median_is_of_alternating_runs(sleeping):
@@ -56,16 +63,16 @@ def test_the_median_is_of_alternating_runs(sleeping):
         calls.append("ours")
         sleeping(next(seconds))()
 
-    row = Clock(3, False).against("row", ours, {"form": lambda: lambda: calls.append("theirs")}, "", 0.0, 0.1)
+    row = Clock(3, "first").against("row", ours, {"form": lambda: lambda: calls.append("theirs")}, "", 0.0, 0.1)
     assert row.ours == 2 and row.ours_range == (1, 3) and row.ratio is None
     assert calls == ["ours", "theirs", "ours", "theirs", "ours", "theirs", "ours", "theirs"]
 
 
 def test_rows_that_compute_something_else_are_refused(sleeping):
     with pytest.raises(ArithmeticError, match=r"differ by 0\.3 of the largest, expected at most 0\.2"):
-        Clock(1, False).against("row", sleeping(0), {"form": lambda: sleeping(0)}, "", deviation=0.3, tolerance=0.2)
+        Clock(1, "first").against("row", sleeping(0), {"form": lambda: sleeping(0)}, "", deviation=0.3, tolerance=0.2)
     with pytest.raises(ArithmeticError, match="differ by nan"):
-        Clock(1, False).against("row", sleeping(0), {"form": lambda: sleeping(0)}, "", float("nan"), tolerance=0.2)
+        Clock(1, "first").against("row", sleeping(0), {"form": lambda: sleeping(0)}, "", float("nan"), tolerance=0.2)
     assert relative_deviation([1.0, -4.0], [1.0, -5.0]) == pytest.approx(0.2)
     assert relative_deviation(0.0, 0.0) == 0 and relative_deviation(0.1, 0.0) == np.inf
     assert np.isnan(relative_deviation([1.0, np.nan], [1.0, 2.0]))
@@ -88,13 +95,13 @@ def test_a_row_that_fails_costs_no_other():
 
 def test_every_suite_has_every_row(tmp_path):
     names = [
-        set(suite.rows(name, sizes_of(name), Clock(1, False), Data(tmp_path, sizes_of(name))))
+        set(suite.rows_and_curves(name, sizes_of(name), Clock(1, "first"), tmp_path)[0])
         for name in ("tiny", "quick", "full")
     ]
     assert names[0] == names[1] == names[2]
     for name in ("r2plus1d_18 training", "mc3_18 forward", "deeplabv3 training", "convlstm forward", "css", "kd"):
         assert name in names[0]
-    assert (QUICK.width, QUICK.blocks, FULL.clip_frames, FULL.try_all) == (64, (3, 4, 6, 3), 32, True)
+    assert (QUICK.width, QUICK.blocks, FULL.clip_frames, FULL.tried) == (64, (3, 4, 6, 3), 32, "all")
 
 
 def test_rows_without_pytorch(without_torch, tmp_path, capsys):
@@ -103,7 +110,7 @@ def test_rows_without_pytorch(without_torch, tmp_path, capsys):
     result = json.loads(output.read_text())
     alone, compared = result["rows"]
     assert alone["name"] == "ConvLSTM 33 forward" and alone["ratio"] is None and alone["ours"] > 0
-    assert alone["flops_per_s"] > 0 and alone["device"] and alone["unit"] == "s"
+    assert alone["frames"] == 3 and alone["device"] and alone["unit"] == "s"
     assert compared["ratio"] == pytest.approx(compared["ours"] / compared["theirs"])
     assert result["versions"]["jax"] and result["costs"] == []
     printed = capsys.readouterr()
@@ -159,7 +166,7 @@ def test_the_peak_of_a_card_that_is_not_known_is_not_guessed():
 @pytest.mark.parametrize("name", networks.SUBJECTS)
 def test_pytorch_computes_what_ours_does(name):
     pytest.importorskip("torch", reason="compares with PyTorch, which is not installed: pip install .[bench]")
-    row = networks.forward_row(name, TINY, Clock(1, False))
+    row = networks.forward_row(name, TINY, Clock(1, "first"))
     assert row.ratio > 0 and row.deviation < 1e-4
 
 

@@ -8,6 +8,7 @@ from data_prep.phantom.heart import BeatingHeart
 from data_prep.phantom.sampling import sample_parameters
 from echojax import lv
 from echojax.errors import UserError
+from echojax.lv.beats import join_short_beats
 
 FPS = 50.0
 
@@ -94,6 +95,48 @@ def test_breathing_does_not_hide_beats():
     assert len(beats) == 10
 
 
+@pytest.mark.parametrize("fps", [None, 50.0])
+def test_a_leak_within_a_beat_is_no_beat(fps):
+    """The mask leaks for a tenth of a second in the middle of systole, and is torn for as long in diastole."""
+    curve = heart_curve([60] * 5, [0.4] * 5, phase=0.5)
+    frames = np.arange(len(curve))
+    leaking = curve + 300 * np.exp(-0.5 * ((frames - 123) / 3) ** 2) - 300 * np.exp(-0.5 * ((frames - 206) / 3) ** 2)
+    beats, undisturbed = lv.find_beats(leaking, fps), lv.find_beats(curve, fps)
+    assert len(beats) == len(undisturbed) == 5
+    # The ES that the leak splits, and the ED beside the tear, move by less than the disturbance's width.
+    np.testing.assert_allclose([beat.es for beat in beats], [beat.es for beat in undisturbed], atol=9)
+    np.testing.assert_allclose([beat.ed for beat in beats], [beat.ed for beat in undisturbed], atol=9)
+
+
+def test_early_beats_are_found():
+    periods = [50, 27, 70, 50, 50, 27, 70]
+    assert len(lv.find_beats(heart_curve(periods, [0.4, 0.25, 0.45, 0.4, 0.4, 0.25, 0.45]), FPS)) == 7
+
+
+def test_no_beat_is_shorter_than_a_heart_can_beat():
+    """A flicker of 375 per minute on top of 60 per minute, large enough to turn the curve each time."""
+    frames = np.arange(200)
+    flickering = heart_curve([50] * 4, [0.4] * 4) + 110 * np.sin(2 * np.pi * frames / 8)
+    beats = lv.find_beats(flickering, FPS)
+    for phase in ("ed", "es"):
+        inner = [frame for frame in (getattr(beat, phase) for beat in beats) if 0 < frame < 199]
+        assert np.diff(inner).min() >= 60 / 220 * FPS
+
+
+def test_short_beats_are_joined_smallest_move_first():
+    curve = np.full(100, 50.0)
+    turns = [(10, True), (20, False), (22, True), (26, False), (60, True), (70, False)]
+    curve[[frame for frame, _ in turns]] = [90, 40, 70, 30, 95, 35]
+    # ES at 20 and 26 belong together: the rise of 30 between them is undone, not the fall of 40 after it.
+    assert join_short_beats(turns, curve, 12) == [(10, True), (26, False), (60, True), (70, False)]
+    # Of the distances 12, 6, 38 and 44 the second is less than 0.35 of the upper quartile, 39.5; of two none is.
+    assert join_short_beats(turns, curve, 0) == [(10, True), (26, False), (60, True), (70, False)]
+    assert join_short_beats(turns[:4], curve, 5) == turns[:4]
+    # What the video's first frame cuts may be of any length.
+    early = [(0, False), (3, True), (9, False), (60, True)]
+    assert join_short_beats(early, curve, 12) == early
+
+
 def test_bad_frames_are_bridged():
     curve = heart_curve([50] * 3, [0.4] * 3)
     damaged = curve.copy()
@@ -130,6 +173,11 @@ def test_smoothing_keeps_parabolas_and_halves_noise():
     np.testing.assert_allclose(lv.smooth_curve(parabola, FPS), parabola, rtol=1e-12)
     noisy = 1000 + np.random.default_rng(0).standard_normal(1000)
     assert np.std(lv.smooth_curve(noisy, FPS)) < 0.62
+
+
+def test_smoothing_makes_nothing_smaller_than_nothing():
+    falling = np.repeat([900.0, 2.0], 20)
+    assert lv.smooth_curve(falling, FPS).min() == 0
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 6])

@@ -31,6 +31,10 @@ CASES = {
     "rate 12": ((2, 14, 14, 4), (3, 3, 4, 5), (1, 1), (12, 12), (12, 12)),
     "rate 24": ((2, 14, 14, 4), (3, 3, 4, 5), (1, 1), (24, 24), (24, 24)),
     "rate 36 on a wide map": ((1, 14, 40, 4), (3, 3, 4, 5), (1, 1), (36, 36), (36, 36)),
+    "tap by tap on few rows": ((2, 5, 14, 4), (3, 3, 4, 5), (1, 1), (4, 12), (4, 12)),
+    "winograd": ((3, 13, 14, 64), (3, 3, 64, 70), (1, 1), (1, 1), (1, 1)),
+    "winograd dilated": ((3, 14, 13, 70), (3, 3, 70, 64), (1, 1), (4, 4), (4, 4)),
+    "winograd over frames": ((2, 5, 9, 8, 64), (1, 3, 3, 64, 64), (1, 1, 1), (0, 1, 1), (1, 1, 1)),
     "padding beyond the kernel": ((1, 5, 6, 2), (3, 2, 2, 3), (2, 3), (4, 5), (1, 2)),
 }
 
@@ -87,6 +91,28 @@ def test_strided_forms_leave_no_strided_3d_convolution():
             jaxpr = trace(jnp.ones(x), jnp.ones(kernel))
             ranks = [e.invars[0].aval.ndim for e in jaxpr.eqns if e.primitive.name == "conv_general_dilated"]
             assert all(rank == 4 for rank in ranks), name
+
+
+def primitives(case: str, dtype=jnp.float32) -> list[str]:
+    x, kernel, *numbers = CASES[case]
+    jaxpr = jax.make_jaxpr(lambda x, k: ops.conv(x, k, *numbers))(jnp.ones(x, dtype), jnp.ones(kernel, dtype))
+    return [e.primitive.name for e in jaxpr.eqns]
+
+
+def test_which_form_is_taken(monkeypatch):
+    names = ("winograd", "winograd dilated", "winograd over frames")
+    plain = ["conv_general_dilated"]
+    for name in names:
+        assert "conv_general_dilated" not in primitives(name), name
+        assert set(plain) <= set(primitives(name, jnp.bfloat16)), name
+    for name in ("rate 12", "tap by tap on few rows"):
+        assert "conv_general_dilated" not in primitives(name), name
+    assert primitives("layer4") == primitives("image 3x3") == plain
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    assert primitives("winograd") == primitives("rate 12") == plain
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert primitives("winograd") == primitives("rate 12") == plain
 
 
 def test_taps_that_see_only_padding_get_exactly_zero_gradient():

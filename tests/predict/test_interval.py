@@ -30,8 +30,8 @@ def test_scale_grows_with_every_disagreement():
 def test_coverage_is_the_level_whatever_the_errors():
     """Errors that grow with the disagreement and have heavy tails."""
     rng = np.random.default_rng(0)
-    beats = rng.exponential(4, 6000)
-    errors = rng.standard_t(3, 6000) * (1 + beats)
+    beats = rng.exponential(10, 6000)
+    errors = rng.standard_t(3, 6000) * np.hypot(FLOOR_POINTS, beats)
     scales = np.array([Disagreement(value, 0.0, 0.0).scale for value in beats])
     calibration = calibrate(np.abs(errors[:3000]) / scales[:3000], "draws", 1, "hash")
     for level, quantile in calibration.quantiles.items():
@@ -42,10 +42,10 @@ def test_coverage_is_the_level_whatever_the_errors():
 
 
 def test_interval_is_cut_to_what_lvef_can_be(tmp_path):
-    calibration = calibrate(np.full(50, 3.0), "50 draws", 3, "hash")
-    assert calibration.interval(50.0, NONE, 0.95) == (44.0, 56.0)
-    assert calibration.interval(3.0, NONE, 0.9) == (0.0, 9.0)
-    assert calibration.interval(97.0, Disagreement(0.0, 20.0, 0.0), 0.8)[1] == 100.0
+    calibration = calibrate(np.full(50, 6 / FLOOR_POINTS), "50 draws", 3, "hash")
+    assert calibration.interval(50.0, NONE, 0.95) == pytest.approx((44.0, 56.0))
+    assert calibration.interval(3.0, NONE, 0.9) == pytest.approx((0.0, 9.0))
+    assert calibration.interval(97.0, Disagreement(0.0, 40.0, 0.0), 0.8)[1] == 100.0
     with pytest.raises(UserError, match=r"level 0\.7 .* one of 0\.8, 0\.9, 0\.95"):
         calibration.interval(50.0, NONE, 0.7)
     calibration.save(tmp_path / "calibration.json")

@@ -14,7 +14,7 @@ from echojax import cli
 from echojax.errors import UserError
 from echojax.porting.port import port
 from echojax.predict import load_regression, load_segmentation, networks, predict_clip
-from echojax.predict.interval import FILE_NAME, Disagreement, calibrate
+from echojax.predict.interval import FILE_NAME, FLOOR_POINTS, Disagreement, calibrate
 from echojax.video import write_video
 
 
@@ -135,7 +135,11 @@ def test_calibration_on_phantoms(tmp_path, monkeypatch, capsys):
     calibration = networks.load_calibration(tmp_path / FILE_NAME)
     assert calibration.num_clips == 30 and "30 of 35 phantoms" in calibration.calibrated_on
     assert calibration.calibrated_on.endswith("seed 9)")
-    assert calibration.quantiles == {"0.8": 25 / 2, "0.9": 28 / 2, "0.95": 30 / 2}
+    assert calibration.quantiles == {
+        "0.8": 25 / FLOOR_POINTS,
+        "0.9": 28 / FLOOR_POINTS,
+        "0.95": 30 / FLOOR_POINTS,
+    }
     interval = predict_clip(make_clip(make_bright_frames()), perfect._replace(calibration=calibration)).interval
     assert interval.low < interval.high
     assert "calibrated on 30 of 35 phantoms" in capsys.readouterr().out
