@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import platform
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import pytorch, suite
+from benchmarks.commands import describe_device, reports_user_errors
 from benchmarks.measuring import Clock, Row, peak_flops
 from benchmarks.sizes import sizes_of
 from benchmarks.table import render
@@ -70,20 +70,6 @@ def _programs_kept(folder: pathlib.Path) -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def describe_device() -> str:
-    """The device in words: kind, number, and for a CPU its cores."""
-    devices = jax.devices()
-    if devices[0].platform == "cpu":
-        return f"{os.cpu_count()} CPU cores, {_cpu_model()}"
-    return f"{len(devices)} x {devices[0].device_kind}"
-
-
-def _cpu_model() -> str:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
 def _versions() -> dict[str, str]:
     found = versions()
     if pytorch.is_installed():
@@ -107,6 +93,7 @@ def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,11 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data_dir", type=pathlib.Path, help="keeps the phantoms, for the next run of the same suite")
     parser.add_argument("--peak_flops", type=float, help="of the device, per second; known for some cards")
     arguments = parser.parse_args(argv)
-    try:
-        result = measure(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    result = measure(arguments)
     print(render(result["rows"]))
     return 1 if any(row.get("error") for row in result["rows"] + result["costs"]) else 0
 

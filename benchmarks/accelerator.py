@@ -32,6 +32,8 @@ import xml.etree.ElementTree
 from collections.abc import Sequence
 
 from benchmarks import headline
+from benchmarks.commands import reports_user_errors
+from echojax.errors import UserError
 from echojax.files import write_json
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -174,6 +176,7 @@ def _headline(folder: pathlib.Path, parts: Sequence[Part]) -> dict:
     return {"seconds": seconds, "total": None if missing else sum(seconds.values()), "not measured": missing}
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accelerator",
@@ -188,8 +191,8 @@ def main(argv: list[str] | None = None) -> int:
     names = arguments.parts.split(",")
     unknown = set(names) - {part.name for part in PARTS}
     if unknown:
-        print(f"error: --parts: there is no {', '.join(sorted(unknown))}", file=sys.stderr)
-        return 2
+        known = ", ".join(part.name for part in PARTS)
+        raise UserError(f"--parts: there is no {', '.join(sorted(unknown))}; expected some of {known}")
     summary = measure(arguments.output, arguments.minutes, arguments.suite, [p for p in PARTS if p.name in names])
     return 0 if all(part["state"] == "done" for part in summary["parts"].values()) else 1
 

@@ -14,10 +14,10 @@ import sys
 
 import numpy as np
 
+from benchmarks.commands import reports_user_errors
 from benchmarks.phantom_clips import VARIETY, score_phantoms
 from data_prep.phantom.command import parse_variety
 from data_prep.phantom.dataset import GENERATOR_VERSION
-from echojax.errors import UserError
 from echojax.predict import calibrate, load_segmentation
 from echojax.predict.interval import FILE_NAME
 from echojax.predict.prediction import DEFAULT_VIEWS
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> pathlib.Path:
     return path
 
 
+@reports_user_errors
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--segmentation", required=True, metavar="DIR", help="a segmentation checkpoint")
@@ -50,11 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--views", type=int, default=DEFAULT_VIEWS, help="as predict's --views")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one per core)")
-    try:
-        run(parser.parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser.parse_args(arguments))
     return 0
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from benchmarks.commands import reports_user_errors
 from echojax.errors import UserError
 
 # EchoNet-Dynamic: videos of VAL and TEST, frames of all and of a video on average.
@@ -69,6 +70,7 @@ def describe(result: Mapping, price_per_hour: float = 0.0) -> str:
     return "\n".join(lines) + "\n"
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.headline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -76,12 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=pathlib.Path, required=True, metavar="FILE.json")
     parser.add_argument("--price_per_hour", type=float, default=0.0, help="of the machine; 0 is unknown")
     arguments = parser.parse_args(argv)
-    try:
-        result = read_result(arguments.results)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(describe(result, arguments.price_per_hour), end="")
+    print(describe(read_result(arguments.results), arguments.price_per_hour), end="")
     return 0
 
 

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 import jax
 import numpy as np
 
+from benchmarks.commands import reports_user_errors
 from benchmarks.original_input import NUM_FRAMES, PAD, PERIOD, Cut, original_item, run_original
 from configs import ef
 from data_prep import echonet
@@ -340,14 +341,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parsed
 
 
+@reports_user_errors
 def main(arguments: list[str] | None = None) -> int:
-    try:
-        parsed = parse_arguments(arguments)
-        report = run(parsed)
-        write_json(parsed.output, report)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    parsed = parse_arguments(arguments)
+    report = run(parsed)
+    write_json(parsed.output, report)
     print_report(report)
     return 0
 

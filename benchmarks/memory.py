@@ -12,6 +12,7 @@ after each.
 
 import argparse
 import dataclasses
+import gc
 import importlib
 import json
 import sys
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.commands import describe_device, reports_user_errors
 from configs import base
 from data_prep import echonet
 from data_prep.phantom.dataset import write_dataset
@@ -96,6 +98,7 @@ def growth_mb(work: Callable[[], object]) -> float:
         before = device.memory_stats()["bytes_in_use"]
         jax.block_until_ready(work())
         return (device.memory_stats()["peak_bytes_in_use"] - before) / _MB
+    gc.collect()  # or it may be collected, and given back, while the work is done
     Path("/proc/self/clear_refs").write_text("5")  # what was reached before is forgotten
     before = _status_mb("VmRSS")
     jax.block_until_ready(work())
@@ -174,6 +177,7 @@ def describe(result: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
+@reports_user_errors
 def main(arguments: list[str]) -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.partition("\n")[0])
@@ -183,7 +187,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--run", action="store_true", help="also take a step and measure")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="also write JSON")
     args = parser.parse_args(arguments)
-    result = {"device": jax.devices()[0].device_kind, "dtype": args.dtype, "jax": jax.__version__, "rows": []}
+    result = {"device": describe_device(), "dtype": args.dtype, "jax": jax.__version__, "rows": []}
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder), args.dtype)
         for name in args.stages.split(","):

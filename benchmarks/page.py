@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from benchmarks import headline, memory
+from benchmarks.commands import reports_user_errors
 from benchmarks.table import render
 from echojax.errors import UserError
 from echojax.files import write_text
@@ -97,18 +98,14 @@ def plot_over(title: str, axis: str, unit: str, sizes: Sequence[int], series: Ma
     return figure
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", default="docs/performance.md,docs/scaling.md", help="%(default)s")
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     arguments = parser.parse_args(argv)
     for page in map(pathlib.Path, arguments.pages.split(",")):
-        try:
-            written = write_page(page, arguments.results)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        print(", ".join(map(str, [page, *written])))
+        print(", ".join(map(str, [page, *write_page(page, arguments.results)])))
     return 0
 
 

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from benchmarks import real_video
-from benchmarks.__main__ import describe_device
+from benchmarks.commands import describe_device, reports_user_errors
 from benchmarks.entries import Groups, to_entries
 from configs import weights
 from data_prep.phantom.dataset import GENERATOR_VERSION, split_of
@@ -227,6 +227,7 @@ def measure(arguments: argparse.Namespace) -> None:
     print(render_table(lines))
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="FILE", help="JSON of the figures")
@@ -237,11 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num_held_out", type=int, default=120, help="phantoms to measure on")
     parser.add_argument("--seed", type=int, default=7010, help="of the held-out phantoms")
     parser.add_argument("--groups", default=",".join(LINES), help="lines, with commas (default: %(default)s)")
-    try:
-        measure(parser.parse_args(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    measure(parser.parse_args(argv))
     return 0
 
 

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.commands import reports_user_errors
 from benchmarks.entries import print_metrics, to_entries
 from benchmarks.phantom_clips import VARIETY, PhantomScore, draw_clips, score_phantoms, try_predict
 from data_prep.phantom import PhantomParameters, sample_parameters
@@ -148,6 +149,7 @@ def run(arguments: argparse.Namespace) -> dict:
     return content
 
 
+@reports_user_errors
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, metavar="FILE", help="JSON of the figures")
@@ -163,11 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--segmentation", metavar="DIR", help="a segmentation checkpoint; default: the packaged one")
     parser.add_argument("--views", type=int, default=DEFAULT_VIEWS, help="as predict's --views")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that render (default: one per core)")
-    try:
-        run(parser.parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser.parse_args(arguments))
     return 0
 
 

@@ -25,6 +25,7 @@ import matplotlib.image
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
+from benchmarks.commands import reports_user_errors
 from data_prep.phantom import render, sample_parameters
 from echojax.errors import UserError
 from echojax.video import read_video
@@ -119,6 +120,7 @@ def _mosaic(frames, columns):
     return np.vstack([row for row in rows if row.shape == rows[0].shape])
 
 
+@reports_user_errors
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measures how phantoms compare with real echo.")
     parser.add_argument("--real", type=pathlib.Path, required=True, help="directory in EchoNet-Dynamic's layout")
@@ -149,8 +151,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

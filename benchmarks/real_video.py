@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.commands import reports_user_errors
 from benchmarks.entries import print_metrics, to_entries
 from data_prep.source import SourceRow, read_source
 from echojax import evaluate, lv
@@ -136,17 +137,14 @@ def run(arguments: argparse.Namespace) -> dict:
     return content
 
 
+@reports_user_errors
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", required=True, metavar="DIR", help="a folder in EchoNet-Dynamic's layout")
     parser.add_argument("--output", required=True, metavar="FILE", help="JSON of the figures")
     parser.add_argument("--segmentation", metavar="DIR", help="a segmentation checkpoint; default: the packaged one")
     parser.add_argument("--views", type=int, default=DEFAULT_VIEWS, help="as predict's --views")
-    try:
-        run(parser.parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser.parse_args(arguments))
     return 0
 
 

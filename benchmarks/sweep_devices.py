@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.commands import reports_user_errors
 from echojax import clips
-from echojax.errors import UserError
 from echojax.files import write_json
 from echojax.networks import build_network
 from echojax.stages.dfkd import make_loss
@@ -147,6 +147,7 @@ def run(settings: argparse.Namespace) -> None:
     write_json(settings.output, result)
 
 
+@reports_user_errors
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="FILE.json")
@@ -159,11 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch_size", type=int, default=8, help="clips, over all devices")
     parser.add_argument("--num_frames", type=int, default=4, help="per clip")
     parser.add_argument("--side_px", type=int, default=112)
-    try:
-        run(parser.parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run(parser.parse_args(arguments))
     return 0
 
 

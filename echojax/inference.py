@@ -28,7 +28,7 @@ from echojax.preprocessing import Preprocessing
 from echojax.records import VideoSet
 from echojax.resident import lay_out, look_up, number_frames
 from echojax.train import processes
-from echojax.train.mesh import compiler_options, make_mesh, put_batch, replicated
+from echojax.train.mesh import compiler_options, make_mesh, put_batch, replicated, round_up
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def predict_ef(
       One float32 array per video, as long as its starts.
     """
     mesh = make_mesh()
-    block_size = -(-batch_size // mesh.size) * mesh.size
+    block_size = round_up(batch_size, mesh)
     lengths = source.videos.num_frames[source.positions]
     wanted = [(item, int(start)) for item, of_item in enumerate(starts) for start in of_item]
     if len(wanted) * source.num_frames > sum(lengths):
@@ -187,7 +187,7 @@ def predict_masks(
     Blocks of frames run across the ends of videos, so that short videos waste nothing.
     """
     mesh = make_mesh()
-    block_size = -(-batch_size // mesh.size) * mesh.size
+    block_size = round_up(batch_size, mesh)
     waiting: list[np.ndarray] = []  # logits of frames whose video is not complete yet
     lengths = iter([int(videos.num_frames[position]) for position in positions])
     length = next(lengths, None)
@@ -205,7 +205,7 @@ def predict_masks(
 def segment_frames(segment: Callable, params, stats, frames: np.ndarray, batch_size: int) -> np.ndarray:
     """Logits (t, h, w) of the frames (t, h, w, c) of one video, in blocks of one size."""
     mesh = make_mesh()
-    blocks = padded_blocks(frames, -(-batch_size // mesh.size) * mesh.size)
+    blocks = padded_blocks(frames, round_up(batch_size, mesh))
     running = ((segment(params, stats, put_batch(mesh, np.stack(block))), num_real) for block, num_real in blocks)
     return np.concatenate(list(_fetch(running)))
 

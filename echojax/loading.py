@@ -17,7 +17,7 @@ from echojax.models import functional
 from echojax.networks import Network, load_network, make_apply
 from echojax.preprocessing import Preprocessing
 from echojax.streaming import Streamer
-from echojax.train.mesh import make_mesh, put_batch
+from echojax.train.mesh import make_mesh, put_batch, round_up
 
 # Frames or clips per forward pass: what a laptop's memory holds with ease.
 _FRAMES_PER_BLOCK, _CLIPS_PER_BLOCK = 16, 4
@@ -135,7 +135,7 @@ class Model:
         masks = self._check_masks(masks, frames.shape[:3])
         starts = self._check_starts(starts, len(frames))
         mesh = make_mesh()
-        size = -(-(self._batch_size or _CLIPS_PER_BLOCK) // mesh.size) * mesh.size
+        size = round_up(self._batch_size or _CLIPS_PER_BLOCK, mesh)
         predicted = [
             np.asarray(self._regress(self._network.params, self._network.stats, put_batch(mesh, batch)))[:num_real]
             for batch, num_real in self._clip_batches(frames, masks, starts, size)

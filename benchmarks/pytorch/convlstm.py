@@ -43,7 +43,7 @@ class Cell(nn.Module):
 class ConvLSTM(nn.Module):
     """A recurrent layer over sequences (n, t, c, h, w), from the zero state."""
 
-    def __init__(self, num_in: int, num_hidden: int, advance: Advance):
+    def __init__(self, num_in: int, num_hidden: int, advance: Advance = advance):
         super().__init__()
         self.cell = Cell(num_in, num_hidden)
         self.num_in, self.num_hidden, self.advance = num_in, num_hidden, advance
@@ -74,16 +74,21 @@ class Block(nn.Module):
 
 
 class Student(nn.Module):
-    """Grey levels (n, t, 1, h, w) -> logits (n, t, h, w), with k blocks of n layers."""
+    """Grey levels (n, t, 1, h, w) -> logits (n, t, h, w), with k blocks of n layers.
 
-    def __init__(self, num_blocks: int, num_layers: int, width: int, advance: Advance = advance):
+    `make_layer` takes the numbers of channels of input and hidden state and gives a recurrent layer.
+    """
+
+    def __init__(
+        self, num_blocks: int, num_layers: int, width: int, make_layer: Callable[[int, int], nn.Module] = ConvLSTM
+    ):
         super().__init__()
         widths = [width * 2**block for block in range(num_blocks)]
         blocks, num_in = [], 1
         for block, num_hidden in enumerate(widths):
             layers = []
             for _ in range(num_layers):
-                layers += [ConvLSTM(num_in, num_hidden, advance), Wrapped(nn.BatchNorm2d(num_hidden))]
+                layers += [make_layer(num_in, num_hidden), Wrapped(nn.BatchNorm2d(num_hidden))]
                 num_in = num_hidden
             blocks.append(Block(*layers, *([Wrapped(nn.MaxPool2d(2))] if block < num_blocks - 1 else [])))
         self.conv_lstm_blocks = nn.Sequential(*blocks)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def build_module(description: Mapping, params: Arrays, stats: Arrays, form: Form
         # Unrolled over frames and layers a compiler would see hundreds of steps: it gets the gates of one.
         advance = torch.compile(convlstm.advance, dynamic=False) if form.compiled else convlstm.advance
         sizes = (description[name] for name in ("num_blocks", "num_layers", "width"))
-        module = convlstm.Student(*sizes, advance)
+        module = convlstm.Student(*sizes, partial(convlstm.ConvLSTM, advance=advance))
     tensors = to_torch(params, stats, family_of(description).table)
     module.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     module = module.to(device()).eval()

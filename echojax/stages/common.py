@@ -24,7 +24,7 @@ from echojax.networks import Network, build_network, load_network
 from echojax.preprocessing import Preprocessing
 from echojax.records import MaskSet, VideoSet
 from echojax.train import processes
-from echojax.train.mesh import make_mesh, put_batch
+from echojax.train.mesh import make_mesh, put_batch, round_up
 
 Validate = Callable[[dict, dict], dict[str, float]]
 
@@ -185,7 +185,7 @@ def _measure_traced(
     Several processes share the blocks, which are those of one process.
     """
     mesh = make_mesh()
-    blocks = list(padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size))
+    blocks = list(padded_blocks(range(len(source)), round_up(batch_size, mesh)))
     measured = []
     for block, num_real in processes.share(blocks):
         batch = stack([source.example(item, np.random.default_rng(0)) for item in block])

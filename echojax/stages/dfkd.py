@@ -1,24 +1,18 @@
 """EchoDFKD, step 2: a recurrent student learns from a teacher's masks of every frame; no label is looked at."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
-from echojax import clips, losses
-from echojax.data import Batches, Stream, padded_blocks, stack, usual_size
+from echojax import clips
+from echojax.data import Batches, Stream, usual_size
 from echojax.errors import UserError
-from echojax.evaluate import pooled_dice_from_counts
 from echojax.models import functional
 from echojax.networks import Network, build_network, describe_student, load_network
 from echojax.preprocessing import Preprocessing
 from echojax.records import open_masks, open_videos
-from echojax.stages import common
+from echojax.stages import common, mask_training
 from echojax.student_clips import StudentClips
 from echojax.train.loop import Stage
-from echojax.train.mesh import compiler_options, make_mesh, put_batch
 from echojax.train.step import LossFunction
 
 KIND = "segmentation"
@@ -51,8 +45,8 @@ def build(config) -> Stage:
         preprocessing=Preprocessing((0.0,), (1.0,), usual_size(videos), 0, 1, 1, "raw grey levels"),
         batches=Batches({"clips": Stream(source("TRAIN", "uniform"), config.train.batch_size)}, config.seed),
         loss=make_loss(network, recipe, dfkd.dice_weight),
-        validate=make_validation(
-            network, source("VAL", "centre"), recipe, dfkd.dice_weight, config.validation.batch_size
+        validate=mask_training.make_validation(
+            make_predict(network, recipe), source("VAL", "centre"), dfkd.dice_weight, config.validation.batch_size
         ),
         criterion="loss",
         notes=(
@@ -69,53 +63,21 @@ def make_loss(network: Network, recipe: clips.StudentRecipe, dice_weight: float)
         del constants, step, key
         x, targets = clips.prepare_student(batch["clips"]["clip"], batch["clips"]["target"], recipe)
         outputs, stats = functional.apply(network.definition, params, stats, x, train=True)
-        parts = jax.tree.map(jnp.mean, frame_losses(outputs["logits"], targets))
-        return _total(parts, dice_weight), (stats, parts)
+        parts = jax.tree.map(jnp.mean, mask_training.frame_losses(outputs["logits"], targets))
+        return mask_training.total_loss(parts, dice_weight), (stats, parts)
 
     return loss
 
 
-def frame_losses(logits: Float[Array, "b t h w"], targets: Float[Array, "b t h w"]) -> dict[str, Float[Array, "b t"]]:
-    """`bce`, mean over the pixels of each frame, and `dice_loss`, of each frame."""
-    bce = jnp.mean(losses.binary_cross_entropy(logits, targets), axis=(2, 3))
-    return {"bce": bce, "dice_loss": losses.soft_dice_loss(logits, targets)}
+def make_predict(network: Network, recipe: clips.StudentRecipe) -> mask_training.Predict:
+    """Logits of whole clips in eval mode, and their targets."""
 
-
-def make_validation(
-    network: Network, source: StudentClips, recipe: clips.StudentRecipe, dice_weight: float, batch_size: int
-) -> common.Validate:
-    """Validation on one clip per video: `loss` as in training, its parts, and `dice` against the target, pooled.
-
-    `dice` takes both as masks: logits above 0, targets of 1/2 and more.
-    """
-
-    @partial(jax.jit, compiler_options=compiler_options())
-    def measure(params, stats, batch):
+    def predict(params, stats, batch):
         x, targets = clips.prepare_student(batch["clip"], batch["target"], recipe)
         outputs, _ = functional.apply(network.definition, params, stats, x, train=False)
-        predicted, wanted = outputs["logits"] > 0, targets >= 0.5
-        areas = {"intersection": predicted & wanted, "predicted": predicted, "wanted": wanted}
-        counts = {name: jnp.sum(mask, axis=(1, 2, 3)) for name, mask in areas.items()}
-        return counts | {name: jnp.mean(loss, 1) for name, loss in frame_losses(outputs["logits"], targets).items()}
+        return outputs["logits"], targets
 
-    mesh = make_mesh()
-
-    def validate(params, stats) -> dict[str, float]:
-        measured = []
-        for block, num_real in padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size):
-            batch = stack([source.example(item, np.random.default_rng(0)) for item in block])
-            per_clip = measure(params, stats, put_batch(mesh, batch))
-            measured.append({name: np.asarray(values)[:num_real] for name, values in per_clip.items()})
-        per_clip = {name: np.concatenate([block[name] for block in measured]) for name in measured[0]}
-        parts = {name: float(np.mean(per_clip[name], dtype=np.float64)) for name in ("bce", "dice_loss")}
-        dice = pooled_dice_from_counts(per_clip["intersection"], per_clip["predicted"] + per_clip["wanted"])
-        return {"loss": _total(parts, dice_weight), **parts, "dice": float(dice)}
-
-    return validate
-
-
-def _total(parts: dict, dice_weight: float):
-    return parts["bce"] + dice_weight * parts["dice_loss"]
+    return predict
 
 
 def _initial_network(config) -> Network:

@@ -1,26 +1,20 @@
 """Supervised segmentation where the mask of every frame is known, as phantoms' is: the packaged network's training."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from echojax import clips
 from echojax.augment import AugmentStrength, augment_frames
-from echojax.data import Batches, Stream, dataset_preprocessing, padded_blocks, stack
+from echojax.data import Batches, Stream, dataset_preprocessing
 from echojax.errors import UserError
-from echojax.evaluate import pooled_dice_from_counts
 from echojax.models import functional
 from echojax.networks import Network, describe_segmentation
 from echojax.preprocessing import Preprocessing
 from echojax.records import open_masks, open_videos
-from echojax.stages import common
-from echojax.stages.dfkd import frame_losses
+from echojax.stages import common, mask_training
 from echojax.student_clips import StudentClips
 from echojax.train.loop import Stage
-from echojax.train.mesh import compiler_options, make_mesh, put_batch
 
 KIND = "segmentation"
 MASKS_MADE_BY = "python -m data_prep masks --source=PHANTOMS --data_dir=MASKS_DIR"
@@ -54,8 +48,8 @@ def build(config) -> Stage:
         frames, targets = augment_frames(of_pictures, frames, targets, strength)
         x = clips.normalise(frames[..., None], preprocessing.mean, preprocessing.std)
         outputs, stats = functional.apply(network.definition, params, stats, x, train=True, key=of_dropout)
-        parts = jax.tree.map(jnp.mean, frame_losses(outputs["logits"][None], targets[None]))
-        return _total(parts, config.seg_masks.dice_weight), (stats, parts)
+        parts = jax.tree.map(jnp.mean, mask_training.frame_losses(outputs["logits"][None], targets[None]))
+        return mask_training.total_loss(parts, config.seg_masks.dice_weight), (stats, parts)
 
     return Stage(
         name="seg_masks",
@@ -63,9 +57,8 @@ def build(config) -> Stage:
         preprocessing=preprocessing,
         batches=Batches({"clips": Stream(source("TRAIN", "uniform"), config.train.batch_size)}, config.seed),
         loss=loss,
-        validate=make_validation(
-            network,
-            preprocessing,
+        validate=mask_training.make_validation(
+            make_predict(network, preprocessing),
             source("VAL", "centre"),
             config.seg_masks.dice_weight,
             config.validation.batch_size,
@@ -84,38 +77,13 @@ def as_images(batch: dict[str, Array]) -> tuple[UInt8[Array, "n h w"], Float[Arr
     return frames, clips.target_probabilities(targets)
 
 
-def make_validation(
-    network: Network, preprocessing: Preprocessing, source: StudentClips, dice_weight: float, batch_size: int
-) -> common.Validate:
-    """Validation on one clip per video, unchanged: `loss` as in training, its parts, and `dice`, pooled."""
+def make_predict(network: Network, preprocessing: Preprocessing) -> mask_training.Predict:
+    """Logits of the unchanged frames of clips in eval mode, and their targets."""
 
-    @partial(jax.jit, compiler_options=compiler_options())
-    def measure(params, stats, batch):
+    def predict(params, stats, batch):
         frames, targets = as_images(batch)
         x = clips.normalise(frames[..., None], preprocessing.mean, preprocessing.std)
         outputs, _ = functional.apply(network.definition, params, stats, x, train=False)
-        shape = batch["clip"].shape
-        logits, targets = outputs["logits"].reshape(shape), targets.reshape(shape)
-        predicted, wanted = logits > 0, targets >= 0.5
-        areas = {"intersection": predicted & wanted, "predicted": predicted, "wanted": wanted}
-        counts = {name: jnp.sum(mask, axis=(1, 2, 3)) for name, mask in areas.items()}
-        return counts | {name: jnp.mean(of_name, 1) for name, of_name in frame_losses(logits, targets).items()}
+        return outputs["logits"].reshape(batch["clip"].shape), targets.reshape(batch["clip"].shape)
 
-    mesh = make_mesh()
-
-    def validate(params, stats) -> dict[str, float]:
-        measured = []
-        for block, num_real in padded_blocks(range(len(source)), -(-batch_size // mesh.size) * mesh.size):
-            batch = stack([source.example(item, np.random.default_rng(0)) for item in block])
-            per_clip = measure(params, stats, put_batch(mesh, batch))
-            measured.append({name: np.asarray(values)[:num_real] for name, values in per_clip.items()})
-        per_clip = {name: np.concatenate([block[name] for block in measured]) for name in measured[0]}
-        parts = {name: float(np.mean(per_clip[name], dtype=np.float64)) for name in ("bce", "dice_loss")}
-        dice = pooled_dice_from_counts(per_clip["intersection"], per_clip["predicted"] + per_clip["wanted"])
-        return {"loss": _total(parts, dice_weight), **parts, "dice": float(dice)}
-
-    return validate
-
-
-def _total(parts: dict, dice_weight: float):
-    return parts["bce"] + dice_weight * parts["dice_loss"]
+    return predict

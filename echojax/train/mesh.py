@@ -129,6 +129,11 @@ def check_divides(mesh: Mesh, what: str, batch_size: int, num_parts: int = 1) ->
         )
 
 
+def round_up(batch_size: int, mesh: Mesh) -> int:
+    """The next batch size that the devices of a mesh divide."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
 def put_batch(mesh: Mesh, batch, batch_sizes: Mapping[str, int] | None = None):
     """Host arrays {stream: {field: (b, ...)}} to arrays over a mesh, the leading axis split over its devices.
 

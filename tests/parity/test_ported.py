@@ -19,7 +19,10 @@ torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not
 
 import torch_convlstm  # noqa: E402
 import torch_echoclip  # noqa: E402
-import torch_networks  # noqa: E402
+
+from benchmarks.pytorch.convlstm import Student  # noqa: E402
+from benchmarks.pytorch.segmentation import DeepLabV3  # noqa: E402
+from benchmarks.pytorch.video import VideoResNet  # noqa: E402
 
 # A share of the largest magnitude in each array.
 FORWARD = 1e-4
@@ -100,7 +103,7 @@ def save(network: torch.nn.Module, path, clip: bool = False) -> torch.nn.Module:
 
 @torch.no_grad()
 def test_segmentation_of_another_seed(tmp_path):
-    theirs = save(torch_networks.DeepLabV3(16, (3, 4, 6, 3)), tmp_path / "w.pt")
+    theirs = save(DeepLabV3(16, (3, 4, 6, 3), dropout_rate=0.0), tmp_path / "w.pt")
     x = np.random.default_rng(SEED).standard_normal((2, 3, 112, 112)).astype(np.float32)
     logits, features = theirs(torch.tensor(x))
     out = port_and_load(tmp_path / "w.pt", tmp_path / "out").apply(np.moveaxis(x, 1, -1))
@@ -111,7 +114,7 @@ def test_segmentation_of_another_seed(tmp_path):
 @torch.no_grad()
 @pytest.mark.parametrize("channels", [3, 4])
 def test_ef_networks_of_another_seed(channels, tmp_path):
-    theirs = save(torch_networks.VideoResNet(channels, 16, (2, 2, 2, 2)), tmp_path / "w.pt")
+    theirs = save(VideoResNet("r2plus1d_18", channels, 16, (2, 2, 2, 2)), tmp_path / "w.pt")
     x = np.random.default_rng(SEED).standard_normal((2, channels, 16, 56, 56)).astype(np.float32)
     out = port_and_load(tmp_path / "w.pt", tmp_path / "out").apply(np.moveaxis(x, 1, -1))
     assert_close(out["ef"], theirs(torch.tensor(x)))
@@ -120,7 +123,7 @@ def test_ef_networks_of_another_seed(channels, tmp_path):
 @torch.no_grad()
 @pytest.mark.parametrize(("num_blocks", "num_layers"), [(1, 1), (2, 3), (3, 1), (4, 2)])
 def test_convlstms_of_another_seed(num_blocks, num_layers, tmp_path):
-    theirs = save(torch_convlstm.Student(num_blocks, num_layers, 12), tmp_path / "w.pt")
+    theirs = save(Student(num_blocks, num_layers, 12, torch_convlstm.ConvLSTM), tmp_path / "w.pt")
     x = np.random.default_rng(SEED).integers(256, size=(2, 4, 1, 32, 48)).astype(np.float32)
     out = port_and_load(tmp_path / "w.pt", tmp_path / "out").apply(np.moveaxis(x, 2, -1))
     assert_close(out["logits"], theirs(torch.tensor(x)))
@@ -139,10 +142,10 @@ def test_echoclip_of_another_seed(tmp_path):
 
 def test_pytorch_takes_back_what_was_ported(tmp_path):
     """An exported file goes into the PyTorch network, strictly, and gives the same numbers."""
-    theirs = save(torch_networks.VideoResNet(4, 16, (2, 2, 2, 2)), tmp_path / "w.pt")
+    theirs = save(VideoResNet("r2plus1d_18", 4, 16, (2, 2, 2, 2)), tmp_path / "w.pt")
     port_and_load(tmp_path / "w.pt", tmp_path / "out")
     assert cli.main(["export-torch", str(tmp_path / "out"), str(tmp_path / "back.pt")]) == 0
-    again = torch.nn.DataParallel(torch_networks.VideoResNet(4, 16, (2, 2, 2, 2)))
+    again = torch.nn.DataParallel(VideoResNet("r2plus1d_18", 4, 16, (2, 2, 2, 2)))
     again.load_state_dict(torch.load(tmp_path / "back.pt")["state_dict"], strict=True)
     x = torch.randn(1, 4, 8, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again.module.eval()(x), theirs(x))

@@ -1,27 +1,9 @@
-"""EchoDFKD's ConvLSTM student in PyTorch, at any size, to compare ours with; modules bear the original's names."""
+"""The recurrent layer of EchoDFKD's student as the original computes it: input and hidden state of a frame together."""
 
 import torch
 from torch import Tensor, nn
 
-
-class Wrapped(nn.Module):
-    """A layer that is applied frame by frame."""
-
-    def __init__(self, layer: nn.Module):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, time = x.shape[:2]
-        return self.layer(x.flatten(0, 1)).unflatten(0, (batch, time))
-
-
-class Cell(nn.Module):
-    """One convolution over input and hidden state; input, forget and output gate and candidate, in this order."""
-
-    def __init__(self, num_in: int, num_hidden: int):
-        super().__init__()
-        self.conv = nn.Conv2d(num_in + num_hidden, 4 * num_hidden, 3, padding=1)
+from benchmarks.pytorch.convlstm import Cell
 
 
 class ConvLSTM(nn.Module):
@@ -42,43 +24,3 @@ class ConvLSTM(nn.Module):
             hidden = output * torch.tanh(cell)
             outputs.append(hidden)
         return torch.stack(outputs, dim=1)
-
-
-class Block(nn.Module):
-    """Layers one after the other."""
-
-    def __init__(self, *layers: nn.Module):
-        super().__init__()
-        self.conv_lstm_layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv_lstm_layers(x)
-
-
-class Student(nn.Module):
-    """Grey levels (n, t, 1, h, w) -> logits (n, t, h, w), with k blocks of n layers."""
-
-    def __init__(self, num_blocks: int, num_layers: int, width: int):
-        super().__init__()
-        widths = [width * 2**block for block in range(num_blocks)]
-        blocks, num_in = [], 1
-        for block, num_hidden in enumerate(widths):
-            layers = []
-            for _ in range(num_layers):
-                layers += [ConvLSTM(num_in, num_hidden), Wrapped(nn.BatchNorm2d(num_hidden))]
-                num_in = num_hidden
-            blocks.append(Block(*layers, *([Wrapped(nn.MaxPool2d(2))] if block < num_blocks - 1 else [])))
-        self.conv_lstm_blocks = nn.Sequential(*blocks)
-        steps = [
-            Block(
-                Wrapped(nn.Upsample(scale_factor=2, mode="nearest")),
-                Wrapped(nn.Conv2d(2 * num_out, num_out, 3, padding=1)),
-                Wrapped(nn.BatchNorm2d(num_out)),
-            )
-            for num_out in reversed(widths[:-1])
-        ]
-        self.conv_lstm_upsampling = nn.Sequential(*steps)
-        self.output_layer = Wrapped(nn.Conv2d(width, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output_layer(self.conv_lstm_upsampling(self.conv_lstm_blocks(x)))[:, :, 0]

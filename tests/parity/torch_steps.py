@@ -7,10 +7,11 @@ import float64_steps as ours
 import jax
 import numpy as np
 import torch
-import torch_networks
 from float64_steps import Network, Outcome, movement
 from golden_weights import golden_tensor
 
+from benchmarks.pytorch.segmentation import DeepLabV3
+from benchmarks.pytorch.video import VideoResNet
 from echojax.porting.residual import TABLES
 
 
@@ -22,11 +23,11 @@ def golden_module(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def segmentation_network(blocks: Sequence[int]) -> torch.nn.Module:
-    return golden_module(torch_networks.DeepLabV3(ours.WIDTH, blocks))
+    return golden_module(DeepLabV3(ours.WIDTH, blocks, dropout_rate=0.0))
 
 
 def teacher_network(blocks: Sequence[int]) -> torch.nn.Module:
-    return golden_module(torch_networks.VideoResNet(ours.MASKED, ours.WIDTH, blocks))
+    return golden_module(VideoResNet("r2plus1d_18", ours.MASKED, ours.WIDTH, blocks))
 
 
 def channels_first(x: np.ndarray) -> torch.Tensor:
@@ -84,7 +85,7 @@ def distillation_steps(blocks: Sequence[int]) -> Outcome:
     ef = torch.tensor(batch["ef"])
     weights = teacher.state_dict()
     weights["stem.0.weight"] = weights["stem.0.weight"][:, : ours.RGB]
-    student = torch_networks.VideoResNet(ours.RGB, ours.WIDTH, blocks).double()
+    student = VideoResNet("r2plus1d_18", ours.RGB, ours.WIDTH, blocks).double()
     student.load_state_dict(weights)
     with torch.no_grad():
         f_teacher = teacher.eval()(x_unlabelled)
