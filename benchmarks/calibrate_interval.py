@@ -1,11 +1,12 @@
-"""Calibrates the LVEF interval of `echojax predict` on phantoms.
+"""Calibrates LVEF and its interval, as `echojax predict` gives them, on phantoms.
 
     python -m benchmarks.calibrate_interval --segmentation=DIR [--num_phantoms=500] [--seed=7001]
 
 Phantoms go the way of every clip (benchmarks/phantom_clips.py). `calibration.json` is written beside the network's
 weights, where `echojax predict` looks for it; it names the weights, so that retraining makes it void. The method is in
-echojax/predict/interval.py. Clips that a flag keeps from having an interval have no say, as they get none in use.
-benchmarks/phantom_lvef.py measures the coverage on other phantoms.
+echojax/predict/interval.py: every third phantom fits the correction, the others give the interval. Clips that a flag
+keeps from having an interval have no say, as they get none in use. benchmarks/phantom_lvef.py measures error and
+coverage on other phantoms.
 """
 
 import argparse
@@ -29,14 +30,15 @@ def run(arguments: argparse.Namespace) -> pathlib.Path:
     segmentation = load_segmentation(arguments.segmentation)
     seed, num_views, count = arguments.seed, arguments.views, arguments.num_phantoms
     scores = score_phantoms(segmentation, seed, range(count), num_views, arguments.workers, arguments.variety)
-    conformity = np.array([score.conformity for score in scores])
-    conformity = conformity[np.isfinite(conformity)]
-    text = f"{len(conformity)} of {count} phantoms (generator version {GENERATOR_VERSION}, seed {seed})"
-    calibration = calibrate(conformity, text, num_views, segmentation.description["weights_sha256"])
+    scores = [score for score in scores if score.gets_interval]
+    text = f"{len(scores)} of {count} phantoms (generator version {GENERATOR_VERSION}, seed {seed})"
+    read, known = (np.array([getattr(score, field) for score in scores]) for field in ("simpson", "known"))
+    scales = np.array([score.disagreement.scale for score in scores])
+    calibration = calibrate(read, known, scales, text, num_views, segmentation.description["weights_sha256"])
     path = find_checkpoint(arguments.segmentation, "echojax port") / FILE_NAME
     calibration.save(path)
-    errors = [abs(score.ef_percent - score.simpson) for score in scores if np.isfinite(score.conformity)]
-    print(f"{path}: calibrated on {text}, MAE there {np.mean(errors):.2f} points, quantiles {calibration.quantiles}")
+    print(f"{path}: calibrated on {text}, {calibration.correction}, quantiles {calibration.quantiles}")
+    print(f"MAE there as read {np.mean(np.abs(known - read)):.2f} points")
     return path
 
 

@@ -158,7 +158,7 @@ def measure_line(held_out: ConfigDict, folder: pathlib.Path, rows: Sequence[Sour
             evaluate.update_metrics(folder / "metrics.json", f"real_{group}", metrics[group], data="real")
         both = [ed + es for ed, es in (score.dice for score in scores if score.dice)]
         values["real_dice.dice_mean"] = np.array([evaluate.dice_from_counts(counts) for counts in both])
-        values["real_lvef_simpson.mae"] = np.array([abs(s.lvef_percent["simpson"] - s.ef_percent) for s in scores])
+        values["real_lvef_simpson.mae"] = np.array([abs(s.lvef_percent["lvef_simpson"] - s.ef_percent) for s in scores])
     with replaced_file(folder / VALUES) as temporary:
         np.savez(temporary, **values)
 

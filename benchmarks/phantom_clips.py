@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from data_prep.phantom import PhantomParameters, render, sample_parameters
+from data_prep.phantom import Phantom, PhantomParameters, render, sample_parameters
 from data_prep.phantom.dataset import single_threaded_children
-from echojax import evaluate
+from echojax import evaluate, lv
 from echojax.errors import UserError
 from echojax.predict import Prediction, Segmentation, predict_clip
 from echojax.predict.interval import Disagreement
@@ -37,10 +37,14 @@ NUM_FRAMES, VARIETY = (44, 72), (0.2, 1.0)
 
 
 class KnownClip(NamedTuple):
-    """A phantom on the disk and what is known about it; masks are packed along x."""
+    """A phantom on the disk and what is known about it; masks are packed along x.
+
+    `lvef_percent` is that of `known_lvef`, `label_percent` what a data set's table says.
+    """
 
     path: pathlib.Path
-    ef_percent: float
+    lvef_percent: float
+    label_percent: float
     ed_frame: int
     es_frame: int
     packed_masks: UInt8[np.ndarray, "t h w8"]
@@ -51,15 +55,19 @@ class PhantomScore:
     """What was said of one phantom, beside the truth. LVEF in percent, nan where none was found.
 
     Attributes:
-      ef_percent: known LVEF.
-      simpson, area_length: LVEF by method.
+      known: LVEF of the true volumes, see `known_lvef`.
+      label: LVEF as a data set's table says.
+      lvef: as `echojax predict` says, corrected where the network is calibrated.
+      simpson, area_length: LVEF by method, as read from the masks.
       disagreement: None where no LVEF was found.
       is_voided: a flag says that the clip is not of the kind that intervals are for.
       dice_ed, dice_es, dice_mean: of the known ED, the known ES, and the mean over all frames.
       flags: kinds.
     """
 
-    ef_percent: float
+    known: float
+    label: float
+    lvef: float
     simpson: float
     area_length: float
     disagreement: Disagreement | None
@@ -70,11 +78,9 @@ class PhantomScore:
     flags: tuple[str, ...]
 
     @property
-    def conformity(self) -> float:
-        """|known - predicted| / scale; nan for clips that get no interval."""
-        if self.is_voided or self.disagreement is None:
-            return np.nan
-        return abs(self.ef_percent - self.simpson) / self.disagreement.scale
+    def gets_interval(self) -> bool:
+        """Whether a calibrated network gives an interval for a clip like this."""
+        return not self.is_voided and self.disagreement is not None
 
 
 def score_phantoms(
@@ -97,14 +103,17 @@ def score_clip(clip: KnownClip, segmentation: Segmentation, num_views: int) -> P
     """Measures one phantom."""
     prediction = try_predict(clip.path, segmentation, num_views)
     if prediction is None:
-        return PhantomScore(clip.ef_percent, np.nan, np.nan, None, True, 0.0, 0.0, 0.0, ("unreadable",))
+        known = clip.lvef_percent, clip.label_percent
+        return PhantomScore(*known, np.nan, np.nan, np.nan, None, True, 0.0, 0.0, 0.0, ("unreadable",))
     measurement = prediction.measurement
     levels = np.rint(255 * measurement.probabilities).astype(np.uint8)
     known = np.unpackbits(clip.packed_masks, axis=-1, count=prediction.clip.frames.shape[2]).astype(bool)
     dice = evaluate.dice(restore_masks(levels, prediction.sector), known)
     return PhantomScore(
-        ef_percent=clip.ef_percent,
-        simpson=_or_nan(prediction.lvef_percent),
+        known=clip.lvef_percent,
+        label=clip.label_percent,
+        lvef=_or_nan(prediction.lvef_percent),
+        simpson=_or_nan(measurement.lvef_percent),
         area_length=_or_nan(measurement.pooled_percent("area_length")),
         disagreement=measurement.disagreement,
         is_voided=prediction.is_voided,
@@ -146,6 +155,16 @@ def draw_clips(
                 waiting += [pool.submit(_draw, job, folder, frame_steps) for job in itertools.islice(rest, 1)]
 
 
+def known_lvef(phantom: Phantom) -> float:
+    """What `echojax predict` wants to know: the median LVEF of the beats shown whole, here of the true volumes.
+
+    A data set's table (`Phantom.ef_percent`) tells LVEF of the beat with the largest fall, which is more than that
+    where beats differ.
+    """
+    beats = lv.find_beats(phantom.volume_ml, phantom.parameters.fps)
+    return lv.pool_lvef(lv.lvef_of_beats(phantom.volume_ml, beats), beats) if beats else phantom.ef_percent
+
+
 def _draw(parameters: PhantomParameters, folder: str, frame_steps: Sequence[int]) -> list[KnownClip]:
     phantom = render(parameters)
     clips = []
@@ -154,7 +173,7 @@ def _draw(parameters: PhantomParameters, folder: str, frame_steps: Sequence[int]
         write_video(path, phantom.frames[::step], parameters.fps / step)
         masks = np.packbits(phantom.masks[::step], axis=-1)
         frames = phantom.ed_frame // step, phantom.es_frame // step
-        clips.append(KnownClip(path, phantom.ef_percent, *frames, masks))
+        clips.append(KnownClip(path, known_lvef(phantom), phantom.ef_percent, *frames, masks))
     return clips
 
 

@@ -4,7 +4,9 @@
 
 Phantoms are rendered on the spot and go the way of every clip (benchmarks/phantom_clips.py). Reported are
 
-    lvef_<method>     MAE, bias, RMSE, r, R² and limits of agreement against the known LVEF
+    lvef              MAE, bias, RMSE, r, R² and limits of agreement against the known LVEF (`known_lvef`)
+    lvef_<method>     the same of what each method reads from the masks, before it is corrected
+    lvef_of_table     as the first, against the LVEF that a data set's table tells, of the beat with the largest fall
     dice              at the known ED and ES, and the mean over all frames
     interval_<level>  share of clips whose interval holds the truth, and its width in points, of clips that get one
     frame_rate        the same heart at 25, 50 and 100 frames per second, of which the slower are every second and every
@@ -43,7 +45,7 @@ from echojax.predict.prediction import DEFAULT_VIEWS
 FASTEST_FPS, RATE_STEPS, RATE_SECONDS = 100.0, (1, 2, 4), 1.8
 # Metric -> (least, most) that is wanted of it.
 WANTED = {
-    ("lvef_simpson", "mae"): (0.0, 4.0),
+    ("lvef", "mae"): (0.0, 4.0),
     ("interval_0.9", "coverage"): (0.87, 0.93),
     ("interval_0.95", "coverage"): (0.92, 0.98),
     ("frame_rate", "median_points"): (0.0, 2.0),
@@ -53,12 +55,17 @@ WANTED = {
 
 def summarise_scores(scores: Sequence[PhantomScore], calibration: Calibration | None) -> dict[str, dict[str, Interval]]:
     """Metrics of the phantoms by group; see the module's docstring."""
-    known = np.array([score.ef_percent for score in scores])
+    compared = {
+        "lvef": ("lvef", "known"),
+        "lvef_simpson": ("simpson", "known"),
+        "lvef_area_length": ("area_length", "known"),
+        "lvef_of_table": ("lvef", "label"),
+    }
     groups = {
-        f"lvef_{method}": evaluate.summarise_agreement(
-            np.array([getattr(score, method) for score in scores], np.float64), known
+        name: evaluate.summarise_agreement(
+            *(np.array([getattr(score, field) for score in scores], np.float64) for field in fields)
         )
-        for method in ("simpson", "area_length")
+        for name, fields in compared.items()
     }
     groups["dice"] = {
         name: bootstrap(evaluate.mean, np.array([getattr(score, f"dice_{name}") for score in scores]))
@@ -71,9 +78,9 @@ def summarise_scores(scores: Sequence[PhantomScore], calibration: Calibration | 
 
 def measure_intervals(scores: Sequence[PhantomScore], calibration: Calibration, level: float) -> dict[str, Interval]:
     """Coverage and width over the clips that get an interval."""
-    scores = [score for score in scores if np.isfinite(score.conformity)]
-    ends = np.array([calibration.interval(score.simpson, score.disagreement, level) for score in scores])
-    known = np.array([score.ef_percent for score in scores])
+    scores = [score for score in scores if score.gets_interval]
+    ends = np.array([calibration.interval(score.lvef, score.disagreement, level) for score in scores])
+    known = np.array([score.known for score in scores])
     covered = (ends[:, 0] <= known) & (known <= ends[:, 1])
     return {
         "coverage": bootstrap(evaluate.mean, covered.astype(np.float64)),
@@ -138,7 +145,7 @@ def run(arguments: argparse.Namespace) -> dict:
         "calibrated_on": calibration and calibration.calibrated_on,
         "num_videos": len(scores),
         "num_without_lvef": sum(not np.isfinite(score.simpson) for score in scores),
-        "num_without_interval": sum(not np.isfinite(score.conformity) for score in scores),
+        "num_without_interval": sum(not score.gets_interval for score in scores),
         "flags": dict(Counter(kind for score in scores for kind in score.flags).most_common()),
         "seconds": round(time.monotonic() - began),
         "metrics": to_entries(groups, "phantom"),

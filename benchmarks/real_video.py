@@ -35,12 +35,13 @@ NOTE = (
     "Development set: the phantom generator and thresholds were chosen while looking at such videos. "
     "These figures are no estimate for other videos."
 )
-METHODS = ("simpson", "area_length")
+# LVEF as `echojax predict` says, and what each method reads from the masks, before it is corrected.
+READINGS = ("lvef", "lvef_simpson", "lvef_area_length")
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoScore:
-    """One video: LVEF in percent, nan where unknown; Dice counts and frame distances where it is traced."""
+    """One video: LVEF in percent by `READINGS`, nan where unknown; Dice counts and frame distances where traced."""
 
     ef_percent: float
     lvef_percent: dict[str, float]
@@ -52,8 +53,9 @@ class VideoScore:
 def score_video(row: SourceRow, segmentation: Segmentation, num_views: int) -> VideoScore:
     """Predicts one video and compares it with what is known of it."""
     prediction = predict_clip(_read(row), segmentation, num_views=num_views)
-    methods = {method: prediction.measurement.pooled_percent(method) for method in METHODS}
-    lvef_percent = {method: np.nan if value is None else value for method, value in methods.items()}
+    methods = (prediction.measurement.pooled_percent(name) for name in ("simpson", "area_length"))
+    values = zip(READINGS, (prediction.lvef_percent, *methods), strict=True)
+    lvef_percent = {name: np.nan if value is None else value for name, value in values}
     ends = prediction.interval.low, prediction.interval.high
     dice, distances = _compare_traced(row, prediction)
     return VideoScore(row.ef_percent, lvef_percent, None if ends[0] is None else ends, dice, distances)
@@ -68,9 +70,9 @@ def summarise(scores: Sequence[VideoScore]) -> dict[str, dict[str, evaluate.Inte
         columns = zip(*(score.dice for score in traced), strict=True)
         groups["dice"] = evaluate.summarise_dice(*map(_stack, columns))
         groups["frame_distance"] = evaluate.summarise_afd([score.distances for score in traced])
-    for method in METHODS:
-        predicted = np.array([score.lvef_percent[method] for score in scores])
-        groups[f"lvef_{method}"] = evaluate.summarise_agreement(predicted, known)
+    for name in READINGS:
+        predicted = np.array([score.lvef_percent[name] for score in scores])
+        groups[name] = evaluate.summarise_agreement(predicted, known)
     pairs = [(score.interval, score.ef_percent) for score in scores if score.interval and np.isfinite(score.ef_percent)]
     if pairs:
         covered = np.array([low <= ef_percent <= high for (low, high), ef_percent in pairs], float)

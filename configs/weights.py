@@ -1,8 +1,10 @@
-"""The segmentation network that comes with the package: phantoms, training, and its folder in echojax/weights.
+"""The segmentation networks that come with the package: phantoms, training, and their mean in echojax/weights.
 
-No real frame, label or weight of others enters; the best step is chosen on phantoms.
+Two networks of one kind, whose logits are averaged: one learns from phantoms easy and hard, of whose pictures many stay
+clear, and finds borders to the pixel; the other sees hard phantoms alone, every picture changed, and is not lost where
+walls drop out. No real frame, label or weight of others enters; the best steps are chosen on phantoms.
 Command: python main.py --config=configs/weights.py
-    --config.package_dir=DIR       leave the packaged network as it is and write there
+    --config.package_dir=DIR       leave the packaged networks as they are and write there
 A killed run goes on where it stopped.
 Expected: see echojax/weights/README.md.
 """
@@ -30,27 +32,44 @@ def get_config(variant: str = "") -> ConfigDict:
     if config.smoke:
         config.package_dir = "runs/smoke/weights/package"
     config.phantoms.truth = True
-    config.segmentation = _segmentation(config)
+    config.segmentation = _segmentation(config, config)
+    # Some of the pictures stay clear, so that borders are learned to the pixel where they can be seen.
+    config.segmentation.augment.share = 0.6
+    # Dice's optimum takes in what is doubtful around small cavities; with its full weight ESV is read too large.
+    config.segmentation.seg_masks.dice_weight = 0.3
+    config.segmentation.train.num_epochs = 2 if config.smoke else 24
+    config.varied = _varied(config)
     return config
 
 
-def _segmentation(config: ConfigDict) -> ConfigDict:
+def _varied(config: ConfigDict) -> ConfigDict:
+    """Phantoms and training of the second network."""
+    varied = ConfigDict({"data_dir": config.get_ref("data_dir") + "_varied"})
+    varied.phantoms = config.phantoms.copy_and_resolve_references()
+    for field in ("num_frames", "splits"):
+        varied.phantoms[field] = config.phantoms.get_ref(field)
+    varied.phantoms.num_videos = config.phantoms.get_ref("num_videos") if config.smoke else 3000
+    varied.phantoms.seed = config.phantoms.get_ref("seed") + 1
+    varied.phantoms.variety = (1.0, 1.0)
+    varied.segmentation = _segmentation(config, varied)
+    varied.segmentation.seed = config.get_ref("seed") + 1
+    varied.segmentation.train.num_epochs = 2 if config.smoke else 20
+    return varied
+
+
+def _segmentation(config: ConfigDict, source: ConfigDict) -> ConfigDict:
+    """Training on the phantoms of a source; augmentation and loss as configs/seg_masks.py has them."""
     stage = seg_masks.get_config()
-    for field in ("smoke", "seed", "data_dir"):
+    for field in ("smoke", "seed"):
         stage[field] = config.get_ref(field)
-    stage.masks_dir = config.get_ref("data_dir") + "_truth"
+    stage.data_dir = source.get_ref("data_dir")
+    stage.masks_dir = source.get_ref("data_dir") + "_truth"
     stage.network = config.network
     stage.compile_cache_dir = config.get_ref("compile_cache_dir")
-    # Half of the pictures stay clear, so that borders are learned to the pixel where they can be seen.
-    stage.augment.share = 0.5
-    # Dice's optimum takes in what is doubtful around small cavities; with its full weight ESV is read too large.
-    stage.seg_masks.dice_weight = 0.3
-    stage.train.num_epochs = 22
     stage.validation.every_epochs = stage.train.checkpoint_epochs = 2
     stage.evaluation.splits = ("TEST",)
     if config.smoke:
         stage.train.batch_size = 4
-        stage.train.num_epochs = 2
         stage.train.log_steps = 1
         stage.validation.every_epochs = stage.train.checkpoint_epochs = 1
     return stage

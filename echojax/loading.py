@@ -24,6 +24,7 @@ _FRAMES_PER_BLOCK, _CLIPS_PER_BLOCK = 16, 4
 # What each kind of network can do, for the message when it is asked for something else.
 _METHODS = {
     "deeplabv3": ("segment", "apply"),
+    "mean": ("segment", "apply"),
     "convlstm": ("segment", "apply"),
     "video_resnet": ("ejection_fraction", "apply"),
     "resnet": ("apply",),
@@ -150,8 +151,9 @@ class Model:
             network, raw grey levels 0 to 255 `(b, t, h, w, 1)` of a ConvLSTM.
 
         Returns:
-          float32: of segmentation `logits` (b, h, w) and `layer4` (b, h', w', 2048); of EF networks `ef` (b,), percent,
-          and `pooled` (b, 512); of ConvLSTMs `logits` (b, t, h, w); of EchoCLIP `image_embedding` (b, 512).
+          float32: of segmentation `logits` (b, h, w) and, but for a mean of networks, `layer4` (b, h', w', 2048); of EF
+          networks `ef` (b,), percent, and `pooled` (b, 512); of ConvLSTMs `logits` (b, t, h, w); of EchoCLIP
+          `image_embedding` (b, 512).
 
         Raises:
           UserError: x has another number of axes or channels.

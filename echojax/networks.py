@@ -1,7 +1,7 @@
 """A network by its description: the JSON that a checkpoint carries, and the three things it becomes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ from echojax.models import functional
 from echojax.models.convlstm import ConvLSTMNet
 from echojax.models.deeplab import DeepLabV3
 from echojax.models.echoclip import EchoClip
+from echojax.models.mean import MeanNetwork
 from echojax.models.resnet import ResNetBackbone
 from echojax.models.video_resnet import VideoResNet
 from echojax.preprocessing import Preprocessing
@@ -72,6 +73,35 @@ def describe_student(student_config, dtype: str) -> dict:
     }
 
 
+def describe_kind(description: dict) -> str:
+    """The family in words, such as "mean of 2 deeplabv3"."""
+    if description["family"] != "mean":
+        return description["family"]
+    members = description["members"]
+    return f"mean of {len(members)} {members[0]['family']}"
+
+
+def average(members: Sequence[tuple[Network, Preprocessing]]) -> Network:
+    """Segmentation networks as one network, the mean of their logits, that wants the first one's preprocessing."""
+    first = members[0][1]
+    mean, std = np.array(first.mean), np.array(first.std)
+    scales = [(std / np.array(own.std)).tolist() for _, own in members]
+    offsets = [((mean - np.array(own.mean)) / np.array(own.std)).tolist() for _, own in members]
+    networks = [network for network, _ in members]
+    description = {
+        "family": "mean",
+        "members": [network.description for network in networks],
+        "scales": scales,
+        "offsets": offsets,
+        "dtype": networks[0].description["dtype"],
+    }
+    params, stats = (
+        {f"members.{i}.{name}": array for i, network in enumerate(networks) for name, array in part(network).items()}
+        for part in (lambda network: network.params, lambda network: network.stats)
+    )
+    return abstract_network(description)._replace(params=params, stats=stats)
+
+
 def build_network(description: dict, seed: int = 0, initial_ef: float = 55.6) -> Network:
     """Builds a network with freshly drawn weights.
 
@@ -89,6 +119,9 @@ def abstract_network(description: dict) -> Network:
 def _build_module(description: dict, seed: int, initial_ef: float | None) -> nnx.Module:
     arguments = {**description, "dtype": _dtype(description["dtype"])}
     family = arguments.pop("family")
+    if family == "mean":
+        members = [_build_module(member, seed + i, initial_ef) for i, member in enumerate(arguments["members"])]
+        return MeanNetwork(members, arguments["scales"], arguments["offsets"])
     if arguments["width"] < 1:
         raise UserError(f"network.width is {arguments['width']}, expected a positive number of channels (papers: 64)")
     rng = np.random.default_rng(seed)
@@ -106,7 +139,7 @@ def _build_module(description: dict, seed: int, initial_ef: float | None) -> nnx
     except ValueError as error:
         raise UserError(f"network: {error}") from error
     raise UserError(
-        f"unknown network family {family!r}, expected deeplabv3, resnet, video_resnet, convlstm or echoclip"
+        f"unknown network family {family!r}, expected deeplabv3, resnet, video_resnet, convlstm, echoclip or mean"
     )
 
 

@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
 from data_prep.phantom import Phantom, render, sample_parameters
-from echojax.predict import Segmentation
+from echojax.predict import Calibration, Segmentation
+from echojax.predict.interval import LEVELS, Correction
 from echojax.reading import Clip
 
 SIZE = 112
@@ -50,6 +51,14 @@ def make_clip(frames: np.ndarray, fps: float = FPS, spacing_cm: float | None = N
     spacing = None if spacing_cm is None else (spacing_cm, spacing_cm)
     source = None if spacing is None else "PixelSpacing"
     return Clip(frames, times, fps, "file", spacing, source, None, name, "test")
+
+
+UNCORRECTED = Correction(0.0, 1.0)
+
+
+def make_calibration(quantile=2.0, num_views=3, correction=UNCORRECTED, of="hash", on="40 phantoms") -> Calibration:
+    """One whose intervals of every level reach `quantile` scales to either side."""
+    return Calibration(on, 40, correction, {f"{level:g}": quantile for level in LEVELS}, num_views, of)
 
 
 def bright_segmentation(**changes) -> Segmentation:

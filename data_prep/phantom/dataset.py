@@ -31,7 +31,7 @@ from echojax.files import replaced_file, write_json, write_text
 from echojax.video import write_video
 
 # Changes whenever the same seed gives other pictures.
-GENERATOR_VERSION = 5
+GENERATOR_VERSION = 6
 MANIFEST = "phantoms.json"
 FILE_COLUMNS = ("FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split")
 TRACING_COLUMNS = ("FileName", "X1", "Y1", "X2", "Y2", "Frame")

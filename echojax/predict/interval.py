@@ -1,18 +1,25 @@
-"""An interval for LVEF by split conformal prediction.
+"""What a network's readings of LVEF are worth: a correction of its bias, and an interval by split conformal prediction.
 
-Let d be a clip's disagreements (`Disagreement`: of beats, methods and views, in points of LVEF) and
+Networks draw narrow cavities too wide and wide ones too narrow, and smoothing over time flattens what it smooths: LVEF
+read from the masks is too low, and the more so the higher it is. On calibration clips with known LVEF y and reading r
+the line y = a + b r is fitted (least squares), and
+
+    ŷ = a + b r,    cut to 0 .. 100 %
+
+is what is reported; r stands beside it. Let d be a clip's disagreements (`Disagreement`: of beats, methods and views,
+in points of LVEF) and
 
     scale = sqrt(FLOOR_POINTS² + d_beats² + d_methods² + d_views²)
 
-On n calibration clips with known LVEF y and reading ŷ the conformity score is |y - ŷ| / scale. With q the
+On n further calibration clips the conformity score is |y - ŷ| / scale. With q the
 ceil((n + 1) level)-th smallest score the interval
 
     ŷ ± q · scale,    cut to 0 .. 100 %
 
 holds the truth of a further clip of the same kind with a probability of at least `level`, whatever the scores'
 distribution (Vovk et al. 2005; Lei et al. 2018). Disagreement enters before calibration: clips on which readings part
-get wider intervals, and their coverage is still exact. It says nothing of clips of another kind, which is why every
-result names what it was calibrated on.
+get wider intervals, and their coverage is still exact. Neither says anything of clips of another kind, which is why
+every result names what it was calibrated on.
 """
 
 import dataclasses
@@ -32,6 +39,8 @@ LEVELS = (0.8, 0.9, 0.95)
 # Two experts who measure one heart differ by this standard deviation: no clip is surer than that. A small floor would
 # let the few clips whose readings agree by chance and are wrong all the same set the width of all others' intervals.
 FLOOR_POINTS = 7.0
+# One in so many calibration clips fits the line, the others give the scores: a line needs fewer than a quantile.
+FIT_EVERY = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +64,25 @@ class Disagreement:
 
 
 @dataclasses.dataclass(frozen=True)
+class Correction:
+    """The line from LVEF as read to LVEF as expected: `intercept_points` + `slope` x."""
+
+    intercept_points: float
+    slope: float
+
+    def __call__(self, lvef_percent: float) -> float:
+        """Corrected LVEF in percent, 0 to 100; nan stays."""
+        return float(np.clip(self.intercept_points + self.slope * lvef_percent, 0.0, 100.0))
+
+
+@dataclasses.dataclass(frozen=True)
 class Calibration:
     """What `calibration.json` beside a network's weights holds.
 
     Attributes:
       calibrated_on: the calibration clips, in words.
-      num_clips: how many they were.
+      num_clips: how many gave a score.
+      correction: of LVEF as read from the masks.
       quantiles: {level: q}, levels as text such as "0.95"; q in units of `scale`.
       num_views: test-time views that the scores were computed with; predictions need as many.
       weights_sha256: beginning of the hash of the network's weights.
@@ -68,12 +90,13 @@ class Calibration:
 
     calibrated_on: str
     num_clips: int
+    correction: Correction
     quantiles: dict[str, float]
     num_views: int
     weights_sha256: str
 
     def interval(self, lvef_percent: float, disagreement: Disagreement, level: float) -> tuple[float, float]:
-        """Low and high end in percent.
+        """Low and high end in percent about a corrected LVEF.
 
         Raises:
           UserError: a level that was not calibrated.
@@ -98,26 +121,57 @@ def conformity_quantile(scores: Float[np.ndarray, "n"], level: float) -> float:
     Raises:
       UserError: too few scores for the level: none of them is large enough.
     """
-    rank = math.ceil((len(scores) + 1) * level)
-    if rank > len(scores):
+    return float(np.sort(scores)[_rank(len(scores), level) - 1])
+
+
+def _rank(num_scores: int, level: float) -> int:
+    rank = math.ceil((num_scores + 1) * level)
+    if rank > num_scores:
         least = math.ceil(level / (1 - level))
-        raise UserError(f"{len(scores)} calibration clips for level {level:g}; expected at least {least}")
-    return float(np.sort(scores)[rank - 1])
+        raise UserError(f"{num_scores} calibration clips for level {level:g}; expected at least {least}")
+    return rank
+
+
+def fit_correction(read_percent: Float[np.ndarray, "n"], known_percent: Float[np.ndarray, "n"]) -> Correction:
+    """The line of least squares from readings to known LVEF.
+
+    Raises:
+      UserError: readings that are all the same, or that do not rise with what is known.
+    """
+    spread = np.ptp(read_percent) if len(read_percent) else 0.0
+    slope, intercept = np.polyfit(read_percent, known_percent, 1) if spread else (0.0, 0.0)
+    if not slope > 0:
+        raise UserError("LVEF as read does not rise with the known one; train the segmentation network longer")
+    return Correction(float(intercept), float(slope))
 
 
 def calibrate(
-    scores: Float[np.ndarray, "n"], calibrated_on: str, num_views: int, weights_sha256: str, levels=LEVELS
+    read_percent: Float[np.ndarray, "n"],
+    known_percent: Float[np.ndarray, "n"],
+    scales: Float[np.ndarray, "n"],
+    calibrated_on: str,
+    num_views: int,
+    weights_sha256: str,
+    levels=LEVELS,
 ) -> Calibration:
-    """Turns the conformity scores of clips with known LVEF into a calibration.
+    """Turns readings of clips with known LVEF into a calibration.
 
     Args:
-      scores: |known - predicted| / `Disagreement.scale` of each clip; infinite where no LVEF was predicted.
+      read_percent: LVEF from the masks; nan where none was found, which counts as missed by any interval.
+      known_percent: true LVEF.
+      scales: `Disagreement.scale` of each clip; of any value where no LVEF was found.
     """
-    scores = np.asarray(scores, np.float64)
+    read, known, scales = (np.asarray(values, np.float64) for values in (read_percent, known_percent, scales))
+    is_fitted = np.arange(len(read)) % FIT_EVERY == 0
+    is_found = np.isfinite(read)
+    _rank(int((~is_fitted).sum()), max(levels))  # or too few clips would look like a bad network
+    correction = fit_correction(read[is_fitted & is_found], known[is_fitted & is_found])
+    errors = [abs(y - correction(r)) for y, r in zip(known[~is_fitted], read[~is_fitted], strict=True)]
+    scores = np.where(is_found[~is_fitted], errors / scales[~is_fitted], np.inf)
     quantiles = {f"{level:g}": conformity_quantile(scores, level) for level in levels}
     if not np.isfinite(list(quantiles.values())).all():
         raise UserError("too many calibration clips without a predicted LVEF; train the segmentation network longer")
-    return Calibration(calibrated_on, len(scores), quantiles, num_views, weights_sha256)
+    return Calibration(calibrated_on, len(scores), correction, quantiles, num_views, weights_sha256)
 
 
 def load_calibration(path: str | os.PathLike) -> Calibration:
@@ -127,8 +181,9 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
       UserError: a file that is no calibration.
     """
     try:
-        return Calibration(**json.loads(pathlib.Path(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return Calibration(**{**content, "correction": Correction(**content["correction"])})
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} is no calibration ({error}); make it with: python -m benchmarks.calibrate_interval"
         ) from error

@@ -12,7 +12,7 @@ from echojax import clips
 from echojax.errors import UserError
 from echojax.loading import Model
 from echojax.models import functional
-from echojax.networks import load_network
+from echojax.networks import describe_kind, load_network
 from echojax.predict.interval import FILE_NAME, Calibration, load_calibration
 from echojax.train.checkpoint import find_checkpoint
 
@@ -31,7 +31,8 @@ class Segmentation(NamedTuple):
       segment: uint8 (t, size, size, c) -> logits (t, size, size); c = 1 or 3.
       size: pixels a side.
       description: JSON for the result: `family`, `num_parameters`, `weights_sha256` (its beginning), `packaged`.
-      calibration: what turns disagreement into an interval; None where there is none, and `why_uncalibrated` says so.
+      calibration: what corrects LVEF and turns disagreement into an interval; None where there is none, and
+        `why_uncalibrated` says so.
       is_recurrent: sees a clip's frames in order, each in the light of those before it; else each by itself.
     """
 
@@ -131,7 +132,7 @@ def _spread_starts(model: Model, num_frames: int) -> np.ndarray:
 
 def _describe(model: Model, weights_sha256: str, is_packaged: bool) -> dict:
     return {
-        "family": model.network["family"],
+        "family": describe_kind(model.network),
         "num_parameters": model.num_parameters,
         "weights_sha256": weights_sha256,
         "packaged": is_packaged,

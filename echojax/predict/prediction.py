@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from echojax.predict.flags import VOIDING, find_flags
+from echojax.predict.interval import Correction
 from echojax.predict.measurement import Measurement, measure_clip
 from echojax.predict.networks import Regression, Segmentation
 from echojax.reading import Clip, Flag
@@ -38,7 +39,8 @@ class Prediction:
     Attributes:
       clip, sector: what was looked at.
       measurement: volumes, beats, LVEF.
-      interval: of LVEF.
+      correction: of LVEF as read from the masks; None for a network without calibration.
+      interval: of corrected LVEF.
       flags: what is doubtful.
       networks: {"segmentation": description, "ef": description or None}.
       num_views: how many readings of LVEF were compared for the interval; see `measure_clip`.
@@ -47,6 +49,7 @@ class Prediction:
     clip: Clip
     sector: Sector
     measurement: Measurement
+    correction: Correction | None
     interval: Interval
     flags: tuple[Flag, ...]
     networks: dict
@@ -54,8 +57,9 @@ class Prediction:
 
     @property
     def lvef_percent(self) -> float | None:
-        """Simpson's LVEF pooled over beats; None where no beat was found."""
-        return self.measurement.lvef_percent
+        """Simpson's LVEF pooled over beats, corrected where the network is calibrated; None where no beat was found."""
+        read = self.measurement.lvef_percent
+        return read if read is None or self.correction is None else self.correction(read)
 
     @property
     def is_voided(self) -> bool:
@@ -94,9 +98,10 @@ def predict_clip(
     sector = find_sector(clip.frames, clip.region, clip.spacing_cm, name=clip.name)
     measurement = measure_clip(clip, sector, segmentation, regression, num_views)
     flags = find_flags(clip, sector, measurement)
+    correction = segmentation.calibration and segmentation.calibration.correction
     interval = _find_interval(measurement, flags, segmentation, num_views, level)
     networks = {"segmentation": segmentation.description, "ef": regression and regression.description}
-    return Prediction(clip, sector, measurement, interval, flags, networks, num_views)
+    return Prediction(clip, sector, measurement, correction, interval, flags, networks, num_views)
 
 
 def _find_interval(
@@ -114,5 +119,6 @@ def _find_interval(
         reason = f"the clip is not of the kind that was calibrated on: {voiding[0]}"
     if reason is not None:
         return Interval(None, None, level, calibrated_on, reason)
-    low, high = calibration.interval(measurement.lvef_percent, measurement.disagreement, level)
+    lvef_percent = calibration.correction(measurement.lvef_percent)
+    low, high = calibration.interval(lvef_percent, measurement.disagreement, level)
     return Interval(low, high, level, calibrated_on, None)

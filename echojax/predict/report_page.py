@@ -82,8 +82,18 @@ def _headline(prediction: Prediction) -> str:
     return f"""<section class="headline">
 <p class="lvef"><span>LVEF</span> <strong>{format_percent(prediction.lvef_percent)}</strong></p>
 <p>{html.escape(about)}.</p>
-<dl class="facts">{facts}</dl>
+{_correction(prediction)}<dl class="facts">{facts}</dl>
 </section>"""
+
+
+def _correction(prediction: Prediction) -> str:
+    if prediction.correction is None or prediction.lvef_percent is None:
+        return ""
+    read = prediction.measurement.lvef_percent
+    return (
+        f"<p>The volumes below say {format_percent(read)}; {prediction.lvef_percent - read:+.0f} points make up for "
+        "what this network misses, on average, on the clips it was calibrated on.</p>\n"
+    )
 
 
 def _facts(prediction: Prediction) -> list[tuple[str, str]]:
@@ -163,10 +173,10 @@ their beats are cut.</figcaption>
 
 def _stills(prediction: Prediction) -> str:
     """ED and ES of the beat whose LVEF is nearest to the pooled one."""
-    used = prediction.measurement.used_beats
-    if not used or prediction.lvef_percent is None:
+    used, pooled = prediction.measurement.used_beats, prediction.measurement.lvef_percent
+    if not used or pooled is None:
         return ""
-    beat = min(used, key=lambda beat: abs(beat.simpson_lvef_percent - prediction.lvef_percent))
+    beat = min(used, key=lambda beat: abs(beat.simpson_lvef_percent - pooled))
     pictures = draw_frames(prediction, [beat.ed_frame, beat.es_frame])
     figures = []
     for phase, frame, picture in zip(("ED", "ES"), (beat.ed_frame, beat.es_frame), pictures, strict=True):
@@ -194,7 +204,9 @@ def _beats_table(prediction: Prediction) -> page.Table:
         for number, beat in enumerate(measurement.beats, 1)
     ]
     columns = ("Beat", "ED frame", "ES frame", "EDV", "ESV", "LVEF, Simpson", "LVEF, area-length", "Used")
-    caption = "The clip's LVEF is the median over the beats used." if rows else "No beat was found in this clip."
+    corrected = ", corrected as said above" if prediction.correction else ""
+    used = f"The clip's LVEF is the median over the beats used{corrected}."
+    caption = used if rows else "No beat was found in this clip."
     return page.Table("Beats", columns, rows, caption, numeric=range(1, 7))
 
 
@@ -206,8 +218,8 @@ def _method(prediction: Prediction) -> str:
         else "The file does not tell the size of a pixel: volumes are in the clip's own pixels cubed. LVEF needs none."
     )
     text = (
-        f"The sector is found and what lies outside blacked out; a {network['family']} network of "
-        f"{network['num_parameters']:,} parameters outlines the left ventricle in every frame. {METHOD}. {spacing}"
+        f"The sector is found and what lies outside blacked out; a network ({network['family']}, "
+        f"{network['num_parameters']:,} parameters) outlines the left ventricle in every frame. {METHOD}. {spacing}"
     )
     return f"<section><h2>Method</h2><p>{html.escape(text)}</p></section>"
 

@@ -3,6 +3,7 @@
 Volumes in mL and in the clip's pixels cubed have names of their own, of which one is always null.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,11 +13,11 @@ import echojax
 from echojax.predict.measurement import MeasuredBeat
 from echojax.predict.prediction import Prediction
 
-SCHEMA = "echojax.predict/1"
+SCHEMA = "echojax.predict/2"
 DISCLAIMER = "Research use only, not a medical device."
 METHOD = (
     "LVEF = 100 (EDV - ESV) / EDV by the monoplane method of discs (Simpson's rule, 20 discs) on one apical view, "
-    "median over the beats shown whole"
+    "median over the beats shown whole; then corrected for the network's bias on the clips it was calibrated on, if any"
 )
 # Columns of results.csv, in order.
 COLUMNS = (
@@ -28,6 +29,7 @@ COLUMNS = (
     "interval_level",
     "area_length_lvef_percent",
     "direct_regression_lvef_percent",
+    "uncorrected_lvef_percent",
     "edv_ml",
     "esv_ml",
     "edv_px3",
@@ -53,6 +55,8 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
         "name": prediction.clip.name,
         "lvef_percent": {
             "value": prediction.lvef_percent,
+            "uncorrected": measurement.lvef_percent,
+            "correction": prediction.correction and dataclasses.asdict(prediction.correction),
             "interval": [interval.low, interval.high] if has_interval else None,
             "level": interval.level if has_interval else None,
             "calibrated_on": interval.calibrated_on,
@@ -91,6 +95,7 @@ def to_row(prediction: Prediction) -> dict[str, Any]:
         "interval_level": lvef["level"],
         "area_length_lvef_percent": methods["area_length"],
         "direct_regression_lvef_percent": methods["direct_regression"],
+        "uncorrected_lvef_percent": lvef["uncorrected"],
         **{name: content["volumes"][name] for name in ("edv_ml", "esv_ml", "edv_px3", "esv_px3")},
         "num_beats": len(content["beats"]),
         "heart_rate_bpm": content["heart_rate_bpm"],

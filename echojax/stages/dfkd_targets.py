@@ -11,7 +11,7 @@ from echojax.errors import UserError
 from echojax.train.checkpoint import find_checkpoint, load_metadata
 
 KIND = "segmentation"
-FAMILIES = ("deeplabv3", "convlstm")
+FAMILIES = ("deeplabv3", "mean", "convlstm")
 _MADE_BY = "python main.py --config=configs/seg.py, or bring a teacher with `echojax port` and set teacher_dir"
 
 
@@ -26,6 +26,6 @@ def find_weights(config) -> Path:
     if family not in FAMILIES:
         raise UserError(
             f"teacher_dir {config.teacher_dir} holds a network of family {family}, expected one that segments frames "
-            f"({' or '.join(FAMILIES)}); make one with: {_MADE_BY}"
+            f"({', '.join(FAMILIES)}); make one with: {_MADE_BY}"
         )
     return path

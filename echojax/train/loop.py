@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -263,7 +264,7 @@ class _Run:
             step=steps_done,
             best=self.best,
             iterator={"seed": self.config.seed, "next_step": steps_done},
-            config=self.config.to_json_best_effort(),
+            config=json.loads(self.config.to_json_best_effort()),
             versions=self.versions,
             best_step=self.best_step,
         )

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
-from predict_clips import INSIDE_LEVEL, bright_segmentation, make_bright_frames, make_clip, make_phantom
+from predict_clips import (
+    INSIDE_LEVEL,
+    bright_segmentation,
+    make_bright_frames,
+    make_calibration,
+    make_clip,
+    make_phantom,
+)
 
-from echojax.predict import calibrate, predict_clip
+from echojax.predict import predict_clip
 
 FPS = 40.0
 
@@ -45,7 +52,7 @@ def test_no_beat_where_the_ventricle_stands_still():
 
 
 def test_no_interval_for_what_is_no_apical_view():
-    calibration = calibrate(np.full(40, 2.0), "40 phantoms", 3, "hash")
+    calibration = make_calibration()
     masks = make_phantom().masks.copy()
     masks[::2] = False
     clip = make_clip(with_masks(masks))

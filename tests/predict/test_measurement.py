@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
-from predict_clips import SIZE, SPACING_CM, bright_segmentation, make_bright_frames, make_clip, make_phantom
+from predict_clips import (
+    SIZE,
+    SPACING_CM,
+    bright_segmentation,
+    make_bright_frames,
+    make_calibration,
+    make_clip,
+    make_phantom,
+)
 
 from echojax.predict import Regression, predict_clip
-from echojax.predict.interval import calibrate
+from echojax.predict.interval import Correction
 from echojax.predict.result import to_json, to_row
 from echojax.video import resize
 
@@ -94,13 +102,13 @@ def test_one_view_has_no_disagreement_of_views():
 def test_no_interval_without_calibration_and_the_reason():
     prediction = predict(make_bright_frames())
     assert prediction.interval.low is None and prediction.interval.reason == "this network has no calibration"
-    calibration = calibrate(np.full(40, 2.0), "40 phantoms", 5, "hash")
+    calibration = make_calibration(num_views=5)
     other = predict(make_bright_frames(), bright_segmentation(calibration=calibration))
     assert "5 views of a clip, not 3" in other.interval.reason
 
 
 def test_interval_of_a_calibrated_network():
-    calibration = calibrate(np.full(40, 2.0), "40 phantoms", 3, "hash")
+    calibration = make_calibration()
     prediction = predict(make_bright_frames(), bright_segmentation(calibration=calibration))
     reach = 2.0 * prediction.measurement.disagreement.scale
     assert prediction.interval.low == pytest.approx(max(0, prediction.lvef_percent - reach))
@@ -108,6 +116,23 @@ def test_interval_of_a_calibrated_network():
     lvef = to_json(prediction)["lvef_percent"]
     assert lvef["interval"][0] < lvef["value"] < lvef["interval"][1] and lvef["calibrated_on"] == "40 phantoms"
     assert lvef["level"] == 0.95 and lvef["interval_missing_because"] is None
+
+
+def test_lvef_is_corrected_and_what_was_read_stands_beside():
+    raw = predict(make_bright_frames())
+    content = to_json(raw)["lvef_percent"]
+    assert content["uncorrected"] == content["value"] and content["correction"] is None
+    correction = Correction(intercept_points=4.0, slope=1.1)
+    prediction = predict(make_bright_frames(), bright_segmentation(calibration=make_calibration(correction=correction)))
+    assert prediction.measurement.lvef_percent == raw.lvef_percent
+    assert prediction.lvef_percent == pytest.approx(4 + 1.1 * raw.lvef_percent)
+    reach = 2.0 * prediction.measurement.disagreement.scale
+    assert prediction.interval.low == pytest.approx(max(0, prediction.lvef_percent - reach))
+    content = to_json(prediction)
+    assert content["lvef_percent"]["value"] == pytest.approx(4 + 1.1 * content["lvef_percent"]["uncorrected"], abs=0.01)
+    assert content["lvef_percent"]["correction"] == {"intercept_points": 4.0, "slope": 1.1}
+    assert content["lvef_by_method_percent"]["simpson"] == content["lvef_percent"]["uncorrected"]
+    assert to_row(prediction)["uncorrected_lvef_percent"] == content["lvef_percent"]["uncorrected"]
 
 
 def test_regression_stands_beside_and_warns_when_far():

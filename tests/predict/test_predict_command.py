@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from narrow_networks import DESCRIPTIONS, narrow_state_dict, save_weights
-from predict_clips import FPS, bright_segmentation, make_bright_frames, make_clip
+from predict_clips import FPS, bright_segmentation, make_bright_frames, make_calibration, make_clip
 from schema import find_violations
 
 from benchmarks import calibrate_interval
@@ -14,8 +14,10 @@ from echojax import cli
 from echojax.errors import UserError
 from echojax.porting.port import port
 from echojax.predict import load_regression, load_segmentation, networks, predict_clip
-from echojax.predict.interval import FILE_NAME, FLOOR_POINTS, Disagreement, calibrate
+from echojax.predict.interval import FILE_NAME, FLOOR_POINTS, Disagreement
 from echojax.video import write_video
+
+pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_calibration_belongs_to_its_weights(checkpoints):
     path = next(folder.rglob("_CHECKPOINT_METADATA")).parent / FILE_NAME
     try:
         for of, is_used in ((weights, True), ("another", False)):
-            calibrate(np.full(40, 2.0), "40 phantoms", 3, of).save(path)
+            make_calibration(of=of).save(path)
             segmentation = load_segmentation(str(folder))
             assert (segmentation.calibration is not None) == is_used
             assert is_used or "belongs to other weights" in segmentation.why_uncalibrated
@@ -122,27 +124,30 @@ def test_calibration_belongs_to_its_weights(checkpoints):
 
 
 def test_calibration_on_phantoms(tmp_path, monkeypatch, capsys):
-    """Scores become a file that gives later clips an interval; clips that get no interval have no say."""
+    """Readings become a file that corrects later clips and gives them an interval; clips without one have no say.
+
+    Every third clip lies on the line known = 10 + 0.8 read, the thirty others are 1 to 30 points above it.
+    """
     perfect = bright_segmentation()
     quiet = Disagreement(0.0, 0.0, 0.0)
-    scores = [PhantomScore(50.0, 50.0 + error, 50.0, quiet, False, 0.9, 0.9, 0.9, ()) for error in range(1, 31)] + [
-        PhantomScore(50.0, 10.0, 50.0, quiet, True, 0.0, 0.0, 0.0, ("no_beat",))
-    ] * 5
+    errors = [0 if index % 3 == 0 else 1 + 2 * (index // 3) + (index % 3 == 2) for index in range(45)]
+    scores = [
+        PhantomScore(10 + 0.8 * read + error, np.nan, np.nan, read, 50.0, quiet, False, 0.9, 0.9, 0.9, ())
+        for read, error in zip(np.linspace(20, 70, 45), errors, strict=True)
+    ] + [PhantomScore(50.0, 50.0, 10.0, 10.0, 50.0, quiet, True, 0.0, 0.0, 0.0, ("no_beat",))] * 5
     monkeypatch.setattr(calibrate_interval, "load_segmentation", lambda directory: perfect)
     monkeypatch.setattr(calibrate_interval, "score_phantoms", lambda *arguments: scores)
     monkeypatch.setattr(calibrate_interval, "find_checkpoint", lambda directory, made_by: tmp_path)
-    assert calibrate_interval.main(["--segmentation=any", "--num_phantoms=35", "--seed=9"]) == 0
+    assert calibrate_interval.main(["--segmentation=any", "--num_phantoms=50", "--seed=9"]) == 0
     calibration = networks.load_calibration(tmp_path / FILE_NAME)
-    assert calibration.num_clips == 30 and "30 of 35 phantoms" in calibration.calibrated_on
+    assert calibration.num_clips == 30 and "45 of 50 phantoms" in calibration.calibrated_on
     assert calibration.calibrated_on.endswith("seed 9)")
-    assert calibration.quantiles == {
-        "0.8": 25 / FLOOR_POINTS,
-        "0.9": 28 / FLOOR_POINTS,
-        "0.95": 30 / FLOOR_POINTS,
-    }
-    interval = predict_clip(make_clip(make_bright_frames()), perfect._replace(calibration=calibration)).interval
-    assert interval.low < interval.high
-    assert "calibrated on 30 of 35 phantoms" in capsys.readouterr().out
+    assert (calibration.correction.intercept_points, calibration.correction.slope) == pytest.approx((10, 0.8))
+    quantiles = {"0.8": 25 / FLOOR_POINTS, "0.9": 28 / FLOOR_POINTS, "0.95": 30 / FLOOR_POINTS}
+    assert calibration.quantiles == pytest.approx(quantiles)
+    prediction = predict_clip(make_clip(make_bright_frames()), perfect._replace(calibration=calibration))
+    assert prediction.interval.low < prediction.lvef_percent < prediction.interval.high
+    assert "calibrated on 45 of 50 phantoms" in capsys.readouterr().out
 
 
 def test_too_few_phantoms_is_wrong_use(monkeypatch, capsys):
