@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from programs import ROOT, run_main
+from programs import ROOT, call_main, run_main
 
 from configs import base
 from echojax import run
@@ -28,10 +28,16 @@ CSS_STAGES = ("seg", "css", "ef", "teacher", "kd")
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, message):
-    refused = run_main(*arguments, cwd=ROOT)
+    refused = call_main(*arguments)
     assert refused.returncode == 2
     assert message in refused.stdout
     assert len(refused.stdout.strip().splitlines()) == 1
+
+
+def test_the_process_itself_ends_with_that_code_and_line():
+    refused = run_main(cwd=ROOT)
+    assert (refused.returncode, len(refused.stdout.strip().splitlines())) == (2, 1)
+    assert refused.stdout.startswith("echojax: which config?")
 
 
 def test_help_teaches():

@@ -14,6 +14,8 @@ from echojax.errors import UserError
 from echojax.preprocessing import Preprocessing
 from echojax.train.checkpoint import Metadata, save_weights
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 STUDENT = networks.describe_student(base.get_config().dfkd, "float32") | {"num_blocks": 1, "num_layers": 1, "width": 2}
 ECHOCLIP = {
     "family": "echoclip",

@@ -1,5 +1,6 @@
 """What is measured on an accelerator, tried out on a CPU: each part reports, ends in time, and costs no other."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -53,6 +54,27 @@ def test_a_part_ends_when_the_time_is_over(tmp_path, monkeypatch):
     assert (found["hangs"]["state"], found["hangs"]["rows"]) == ("cut off", ["CSS step"])
     assert 7 < found["hangs"]["seconds"] < 30
     assert found["late"]["state"] == "left out: 0 seconds were left"
+
+
+def test_a_part_has_its_share_of_the_time_and_says_what_it_found(tmp_path, monkeypatch):
+    """A signal that Python and pytest answer comes first."""
+    monkeypatch.setattr(accelerator, "_LEAST", 0.5)
+    report = "<testsuite><testcase name='a'/></testsuite>"
+    text = f'try: time.sleep(60)\nexcept KeyboardInterrupt: open(output, "w").write("{report}")'
+    checks = dataclasses.replace(script("checks", text), share=0.1)
+    found = accelerator.measure(tmp_path / "out", 0.5, "tiny", [checks])["parts"]["checks"]
+    assert found["state"] == "cut off" and found["passed"] == 1
+    assert 3 <= found["seconds"] < 20
+
+
+def test_the_checks_are_tests_that_exist(tmp_path):
+    (checks,) = (part for part in PARTS if part.name == "checks")
+    arguments = [argument.format(output=tmp_path / "checks.xml") for argument in checks.arguments]
+    command = [sys.executable, *arguments, "--collect-only", "-q"]
+    collected = subprocess.run(command, cwd=accelerator._ROOT, capture_output=True, text=True)
+    assert collected.returncode == 0, collected.stdout
+    for name in ("test_winograd.py: ", "test_convolution.py: ", "test_networks.py: ", "test_convlstm.py: "):
+        assert name in collected.stdout
 
 
 def test_rows_are_measured_by_a_process_of_their_own(tmp_path):

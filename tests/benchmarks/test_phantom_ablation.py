@@ -15,6 +15,8 @@ from data_prep.phantom.ingredients import INGREDIENTS
 from echojax import run
 from echojax.evaluate import Interval
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 LINES = ("full", "repeated")
 SIZES = {"num_phantoms": 9, "num_steps": 2, "num_held_out": 3, "seed": 7010}
 

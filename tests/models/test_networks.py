@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick_compiler
 from golden_weights import golden, golden_state_dict, tensor_shapes
 
 from echojax.models import functional
@@ -139,11 +140,11 @@ def trained_video(in_channels):
     """A small video network whose running statistics are not the initial ones."""
     definition, params, stats = functional.split(small_video(in_channels=in_channels)())
     clips = jnp.asarray(RNG(4).standard_normal((2, 4, 16, 16, in_channels)), jnp.float32)
-    step = jax.jit(lambda stats, x: functional.apply(definition, params, stats, x, train=True)[1])
+    step = quick_compiler.jit(lambda stats, x: functional.apply(definition, params, stats, x, train=True)[1])
     return definition, params, step(stats, clips)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(quick_compiler.jit, static_argnums=0)
 def predict(definition, params, stats, x):
     return functional.apply(definition, params, stats, x, train=False)[0]
 
@@ -191,7 +192,7 @@ def test_invariant_11_outer_taps_of_high_rates_are_dead():
     outer = np.ones((3, 3, 1, 1), bool)
     outer[1, 1] = False
 
-    @jax.jit
+    @quick_compiler.jit
     @functools.partial(jax.grad, has_aux=True)
     def run(params):
         out, _ = functional.apply(definition, params, stats, x, train=True)
@@ -230,7 +231,7 @@ def test_bfloat16_trains_with_float32_parameters_and_outputs(name):
     x = jnp.asarray(RNG(7).standard_normal(shape), jnp.float32)
     definition, params, stats = functional.split(network(**SMALL, **options, dtype=jnp.bfloat16, rng=RNG(0)))
 
-    @jax.jit
+    @quick_compiler.jit
     def train(params):
         def loss(params):
             out, after = functional.apply(

@@ -35,6 +35,7 @@ CASES = {
     "winograd": ((3, 13, 14, 64), (3, 3, 64, 70), (1, 1), (1, 1), (1, 1)),
     "winograd dilated": ((3, 14, 13, 70), (3, 3, 70, 64), (1, 1), (4, 4), (4, 4)),
     "winograd over frames": ((2, 5, 9, 8, 64), (1, 3, 3, 64, 64), (1, 1, 1), (0, 1, 1), (1, 1, 1)),
+    "winograd 3x3x3": ((2, 4, 9, 8, 64), (3, 3, 3, 64, 65), (1, 1, 1), (1, 1, 1), (1, 1, 1)),
     "padding beyond the kernel": ((1, 5, 6, 2), (3, 2, 2, 3), (2, 3), (4, 5), (1, 2)),
 }
 
@@ -100,7 +101,7 @@ def primitives(case: str, dtype=jnp.float32) -> list[str]:
 
 
 def test_which_form_is_taken(monkeypatch):
-    names = ("winograd", "winograd dilated", "winograd over frames")
+    names = ("winograd", "winograd dilated", "winograd over frames", "winograd 3x3x3")
     plain = ["conv_general_dilated"]
     for name in names:
         assert "conv_general_dilated" not in primitives(name), name

@@ -17,6 +17,8 @@ from echojax import pages
 from echojax.errors import UserError
 from echojax.pipelines import dfkd_sweep, runs
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 # Of one block of one layer, and of two: the formula of the paper's table, at 2 channels.
 WEIGHTS = {"11w2": 3 * 8 * 9 + 8 + 4 + 3, "21w2": 3 * 8 * 9 + 8 + 4 + 6 * 16 * 9 + 16 + 8 + 4 * 2 * 9 + 2 + 4 + 3}
 

@@ -11,6 +11,8 @@ from echojax import evaluate, pages, run
 from echojax.errors import UserError
 from echojax.pipelines import improvement, runs
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def config(phantom_data, tmp_path_factory):

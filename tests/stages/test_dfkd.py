@@ -17,6 +17,8 @@ from echojax.streaming import Streamer
 from echojax.train.checkpoint import load_metadata
 from echojax.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def masks_dir(phantom_data, tmp_path_factory):

@@ -14,6 +14,8 @@ from echojax.errors import UserError
 from echojax.records import masks as masks_lib
 from echojax.train.checkpoint import Metadata, save_weights
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 def save_network(directory, description: dict, videos, in_channels: int = 3) -> None:
     """Saves a fresh network as a run's best checkpoint."""

@@ -13,6 +13,8 @@ from echojax.porting.port import port
 from echojax.stages import ef, seg
 from echojax.stages.common import initial_network
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):

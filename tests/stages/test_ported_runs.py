@@ -14,6 +14,8 @@ from echojax.porting.inputs import ECHONET
 from echojax.porting.port import port
 from echojax.records import MaskWriter, open_masks, open_videos
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture
 def ported(tmp_path):

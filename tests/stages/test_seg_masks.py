@@ -15,6 +15,8 @@ from echojax.networks import load_network
 from echojax.stages import seg_masks
 from echojax.train.loop import train
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 
 @pytest.fixture(scope="module")
 def masks_dir(phantom_data, tmp_path_factory):

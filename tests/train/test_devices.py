@@ -1,27 +1,22 @@
 """The same run on 1, 4 and 8 devices and on two processes: losses, batches, checkpoints, sharded parameters."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from programs import free_port
+from programs import environment, free_port
 
 PROGRAM = pathlib.Path(__file__).parent / "few_steps.py"
 NUM_STEPS = 10
 
 
 def start(runs: list[dict], num_devices: int, cache: pathlib.Path, where: str = "") -> subprocess.Popen:
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(num_devices),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-    }
+    variables = environment(num_devices) | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
     command = [sys.executable, str(PROGRAM), json.dumps(runs), *([where] if where else [])]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def results(process: subprocess.Popen) -> list[dict]:

@@ -1,14 +1,14 @@
 """Several processes: what they exchange, how they end together, and that inference divided gives the same bytes."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import pytest
-from programs import ROOT, free_port, start_main
+from programs import ROOT, environment, free_port, start_main
 
 from configs import css
 from echojax import data, networks, records
@@ -19,44 +19,69 @@ from echojax.train import checkpoint, processes
 PROGRAM = pathlib.Path(__file__).parent / "exchange_forever.py"
 
 
+class Ended(NamedTuple):
+    """How a process ended, and how long after another one was killed, if one was."""
+
+    code: int
+    out: str
+    error: str
+    seconds: float
+
+
 def start_exchange(index: int, where: str, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, str(PROGRAM), f"{index}/{where}", *arguments]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_other_within_a_minute_and_says_so(lost):
-    where = f"2@127.0.0.1:{free_port()}"
-    pair = [start_exchange(index, where) for index in (0, 1)]
-    for process in pair:
-        while "round 2" not in (line := process.stderr.readline()):
-            assert line, process.communicate()
-    pair[lost].kill()
-    killed = time.monotonic()
+def end(process: subprocess.Popen, begin: float) -> Ended:
+    out, error = process.communicate(timeout=120)
+    return Ended(process.returncode, out, error, time.monotonic() - begin)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> dict[str, list[Ended]]:
+    """Pairs of processes, of which the first or the second is killed, or the second meets what it cannot use.
+
+    All at once: each waits for another's heartbeats most of its time.
+    """
+    places = {name: f"2@127.0.0.1:{free_port()}" for name in ("lost 0", "lost 1", "failed")}
+    started = {
+        name: [start_exchange(0, where), start_exchange(1, where, *(["1"] if name == "failed" else []))]
+        for name, where in places.items()
+    }
     try:
-        out, error = pair[1 - lost].communicate(timeout=120)
+        for lost in (0, 1):
+            for process in started[f"lost {lost}"]:
+                while "round 2" not in (line := process.stderr.readline()):
+                    assert line, process.communicate()
+        for lost in (0, 1):
+            started[f"lost {lost}"][lost].kill()
+        begin = time.monotonic()
+        return {name: [end(process, begin) for process in pair] for name, pair in started.items()}
     finally:
-        pair[1 - lost].kill()
-        pair[lost].communicate()
-    assert time.monotonic() - killed < 60
-    assert pair[1 - lost].returncode not in (0, 2)
-    assert f"process {1 - lost} of 2 stopped before the end" in error
-    assert "Start them all again with the same command: the run goes on from its newest checkpoint" in error
-    assert ("first: round 2" in out) == (lost == 1), "the first process alone speaks"
+        for process in (*started["lost 0"], *started["lost 1"], *started["failed"]):
+            process.kill()
 
 
-def test_what_one_process_cannot_use_ends_both_and_it_says_why():
-    where = f"2@127.0.0.1:{free_port()}"
-    pair = [start_exchange(0, where), start_exchange(1, where, "1")]
-    (_, of_first), (_, of_second) = (process.communicate(timeout=120) for process in pair)
-    assert pair[1].returncode == 2
-    assert "echojax: clip.avi: is empty, expected a video" in of_second
-    assert "Traceback" not in of_second and "stopped before the end" not in of_second
-    assert pair[0].returncode not in (0, 2)
-    assert "process 0 of 2 stopped before the end" in of_first
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_other_within_a_minute_and_says_so(pairs, lost):
+    left = pairs[f"lost {lost}"][1 - lost]
+    assert left.seconds < 60
+    assert left.code not in (0, 2)
+    assert f"process {1 - lost} of 2 stopped before the end" in left.error
+    assert "Start them all again with the same command: the run goes on from its newest checkpoint" in left.error
+    assert ("first: round 2" in left.out) == (lost == 1), "the first process alone speaks"
+
+
+def test_what_one_process_cannot_use_ends_both_and_it_says_why(pairs):
+    first, second = pairs["failed"]
+    assert second.code == 2
+    assert "echojax: clip.avi: is empty, expected a video" in second.error
+    assert "Traceback" not in second.error and "stopped before the end" not in second.error
+    assert first.code not in (0, 2)
+    assert "process 0 of 2 stopped before the end" in first.error
 
 
 @pytest.fixture(scope="module")
