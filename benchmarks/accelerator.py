@@ -13,11 +13,12 @@ Each part is a process of its own, the most important first; its output goes to 
 
 `DIR/summary.json` is written anew after each part: what was done and how long it took, what was cut off or left out and
 why, and what the whole CSS paper would take (`benchmarks.headline`). A part for which too little time is left does not
-begin, and one that runs at the end is ended, with the rows that it has. Nothing but the standard library is imported
-here: a package that is missing costs the rows that need it, and is named. docs/performance.md says how to bring it.
+begin, and one that runs at the end, or beyond its share, is ended, with what it has. Nothing but JAX is imported here:
+a package that is missing costs the rows that need it, and is named. docs/performance.md says how to bring it.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -41,6 +42,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _FOR_DATA = ("cv2", "pandas", "grain", "tensorflow_datasets", "ml_collections", "google_crc32c")
 # Seconds below which a part is not worth its start.
 _LEAST = 30
+# Seconds that a process whose time is over has for its last words.
+_LAST_WORDS = 10
 _CHECKS = (
     *("tests/ops", "tests/models/test_networks.py", "tests/models/test_convlstm.py", "tests/models/test_layers.py"),
     *("-k", "golden or equals or any_stride or value_and_gradients or bfloat16"),
@@ -54,11 +57,13 @@ class Part:
 
     Attributes:
       needs: modules without which it is left out.
+      share: of the time that is left, which it may take.
     """
 
     name: str
     arguments: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 def _rows(name: str, rows: str, needs: tuple[str, ...] = ()) -> Part:
@@ -72,6 +77,7 @@ PARTS = (
         "checks",
         ("-m", "pytest", "-n0", "-p", "no:cacheprovider", "-o", "filterwarnings=default", *_CHECKS),
         ("pytest", "xdist", "pytest_timeout"),
+        share=0.3,
     ),
     _rows("stages", "css,kd", _FOR_DATA),
     _rows("training", "r2plus1d_18 training,deeplabv3 training,convlstm training"),
@@ -117,7 +123,7 @@ def _run(part: Part, folder: pathlib.Path, scratch: pathlib.Path, suite: str, se
     arguments = [sys.executable, *(argument.format(**values) for argument in part.arguments)]
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         print(f"\n=== {part.name}", file=log, flush=True)
-        code = _run_process(arguments, _environment(is_checks, scratch), log, seconds)
+        code = _run_process(arguments, _environment(is_checks, scratch), log, part.share * seconds)
     state = "cut off" if code is None else "done" if code == 0 else f"exit code {code}"
     found = {"state": state}
     if output.exists():
@@ -141,8 +147,11 @@ def _run_process(arguments: Sequence[str], environment: dict[str, str], log, sec
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        # pytest writes its report on the first signal.
+        for ending, patience in ((signal.SIGINT, _LAST_WORDS), (signal.SIGKILL, None)):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, ending)
+                process.wait(patience)
         return None
 
 

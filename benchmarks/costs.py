@@ -1,7 +1,7 @@
 """How costs grow: time of a training step over clips, frames and devices."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 
@@ -23,8 +23,8 @@ class Curve:
 
     name: str
     axis: str
-    sizes: tuple[int, ...]
-    seconds: tuple[float, ...]
+    sizes: Sequence[int]
+    seconds: Sequence[float]
 
 
 def to_curve(name: str, axis: str, rows: Iterable[tuple[int, Row]]) -> Curve:
@@ -48,16 +48,17 @@ def over_frames(sizes: Sizes, clock: Clock) -> Curve:
 
 
 def over_devices(sizes: Sizes, clock: Clock) -> Curve:
-    """Training step of R(2+1)D-18 over devices, every device with as many clips."""
+    """Training step of R(2+1)D-18 over the devices that a batch is split over, as far as there are so many."""
     devices = jax.devices()
-    counts = [2**power for power in range(len(devices).bit_length()) if 2**power <= len(devices)]
+    sizes = dataclasses.replace(sizes, clips=sizes.split_clips, clip_frames=sizes.cost_frames[0])
 
     def on(count: int) -> Row:
         with use_devices(devices[:count]):
-            return _training_step(dataclasses.replace(sizes, clips=sizes.clips * count), clock)
+            return _training_step(sizes, clock)
 
-    rows = ((count, on(count)) for count in counts)
-    return to_curve(f"R(2+1)D-18 training step, clips per device: {sizes.clips}", "devices", rows)
+    rows = ((count, on(count)) for count in sizes.cost_devices if count <= len(devices))
+    name = f"R(2+1)D-18 training step, {sizes.clips} clips of {sizes.clip_frames} frames in all"
+    return to_curve(name, "devices", rows)
 
 
 def _training_step(sizes: Sizes, clock: Clock) -> Row:

@@ -27,7 +27,8 @@ class Sizes:
       batch: frames or clips per forward pass of inference.
       streamed_frames: shown to the student one by one.
       bootstrap_videos, bootstrap_samples: 1277 videos are TEST of EchoNet-Dynamic.
-      cost_clips, cost_frames, cost_videos: along which costs are measured.
+      cost_clips, cost_frames, cost_videos, cost_devices: along which costs are measured.
+      split_clips: of the batch that is split over devices.
       num_repetitions: timed runs of a row.
       tried: which forms of PyTorch; see `measuring.Clock`.
     """
@@ -60,7 +61,9 @@ class Sizes:
     bootstrap_samples: int = 10_000
     cost_clips: tuple[int, ...] = (1, 2, 4)
     cost_frames: tuple[int, ...] = (8, 16, 32)
-    cost_videos: tuple[int, ...] = (2, 4, 8)
+    cost_videos: tuple[int, ...] = (4, 8, 12)
+    cost_devices: tuple[int, ...] = (1, 2, 4)
+    split_clips: int = 4
     num_repetitions: int = 3
     tried: str = "first"
 
@@ -92,7 +95,9 @@ FULL = Sizes(
     streamed_frames=1000,
     cost_clips=(1, 2, 4, 8),
     cost_frames=(8, 16, 32, 64),
-    cost_videos=(4, 8, 16, 24),
+    cost_videos=(8, 16, 24),
+    cost_devices=(1, 2, 4, 8),
+    split_clips=8,
     num_repetitions=7,
     tried="all",
 )
@@ -120,7 +125,9 @@ TINY = Sizes(
     bootstrap_samples=200,
     cost_clips=(1, 2),
     cost_frames=(4, 8),
-    cost_videos=(1, 2),
+    cost_videos=(2, 4),
+    cost_devices=(1, 2),
+    split_clips=2,
     num_repetitions=2,
 )
 # One H100 does these in one call of under ten minutes: the papers' batches.
@@ -137,6 +144,7 @@ ACCELERATOR = dataclasses.replace(
     evaluated_clips=112,
     batch=64,
     cost_clips=(5, 10, 20, 40),
+    split_clips=40,
     num_repetitions=5,
     tried="eager",
 )

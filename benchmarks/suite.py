@@ -60,7 +60,7 @@ def rows_and_curves(suite: str, sizes: Sizes, clock: Clock, folder: Path) -> tup
     curves = {
         "cost over clips": later("costs", "over_clips", sizes, clock),
         "cost over frames": later("costs", "over_frames", sizes, clock),
-        "cost over devices": later("costs", "over_devices", sizes, clock),
+        "cost over devices": later("rows.processes", "over_devices", suite, sizes, clock),
         "cost over videos": later("rows.inference", "over_videos", sizes, clock, of_data=True),
     }
     return rows, curves

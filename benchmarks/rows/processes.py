@@ -1,11 +1,15 @@
-"""What a user waits for before anything is computed: imports and compilation, and the memory it takes."""
+"""What takes a process of its own: what a user waits for before anything is computed, and a CPU's virtual devices."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import jax
+
+from benchmarks import costs
 from benchmarks.measuring import Clock, Row, program_mb
 from benchmarks.rows.networks import build_subject, compile_training_step
 from benchmarks.sizes import Sizes
@@ -17,6 +21,15 @@ import sys
 from benchmarks.rows.networks import build_subject, compile_training_step
 from benchmarks.sizes import sizes_of
 print(compile_training_step(build_subject("r2plus1d_18", sizes_of(sys.argv[1]))).compile_seconds)
+"""
+# Prints the curve over as many virtual devices as the environment asks for.
+_OVER_DEVICES = """
+import dataclasses, json, sys
+from benchmarks import costs
+from benchmarks.measuring import Clock
+from benchmarks.sizes import sizes_of
+sizes = sizes_of(sys.argv[1])
+print(json.dumps(dataclasses.asdict(costs.over_devices(sizes, Clock(sizes.num_repetitions, sizes.tried)))))
 """
 
 
@@ -54,6 +67,16 @@ def memory_row(sizes: Sizes) -> Row:
     megabytes = program_mb(compile_training_step(subject).run)
     what = f"{subject.title} training step, {subject.what}; XLA's analysis"
     return Row("peak memory", megabytes, unit="MB", what=what)
+
+
+def over_devices(suite: str, sizes: Sizes, clock: Clock) -> costs.Curve:
+    """`costs.over_devices`; on a CPU, which is one device to JAX, over virtual ones that share its cores."""
+    if jax.default_backend() != "cpu":
+        return costs.over_devices(sizes, clock)
+    environment = {"JAX_NUM_CPU_DEVICES": str(max(sizes.cost_devices))}
+    if jax.config.jax_compilation_cache_dir:
+        environment["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+    return costs.Curve(**json.loads(_run(["-c", _OVER_DEVICES, suite], **environment)))
 
 
 def _run(arguments: list[str], **environment: str) -> str:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from echojax.ops.winograd import winograd_conv
+from echojax.ops.winograd import winograd_conv, winograd_conv_over_frames
 
 Ints = Sequence[int]
 Pads = Sequence[tuple[int, int]]
@@ -46,7 +46,7 @@ def conv(
     if len(taps) == 3 and taps[1:] == (1, 1) and stride[1:] == (1, 1) and pads[1:] == ((0, 0), (0, 0)):
         return _per_pixel(x, kernel, stride, pads, dilation)
     if len(taps) == 3 and jax.default_backend() == "cpu":
-        return _frames_as_channels(x, kernel, stride, pads, dilation)
+        return _videos(x, kernel, stride, pads, dilation)
     if len(taps) == 2:
         return _images(x, kernel, stride, pads, dilation)
     return plain_conv(x, kernel, stride, pads, dilation)
@@ -113,14 +113,26 @@ _matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_back
 
 def _images(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
     """A 2-D convolution in the form that suits its sizes on a CPU; on other devices the plain one."""
-    # Over several devices the batch is split, which a loop over it would undo.
-    is_one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
-    if is_one_cpu and tuple(stride) == (1, 1) and x.dtype in (jnp.float32, jnp.float64):
+    if _may_loop(x) and tuple(stride) == (1, 1):
         if _share_that_sees(x.shape[1:3], kernel.shape[:2], pads, dilation) < _TAP_BY_TAP_BELOW:
             return _tap_by_tap(x, kernel, pads, dilation)
         if _suits_winograd(x, kernel, pads, dilation):
             return _by_phase(x, dilation[0], lambda x: winograd_conv(x, kernel))
     return plain_conv(x, kernel, stride, pads, dilation)
+
+
+def _videos(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
+    """A 3-D convolution in the form that suits its sizes on a CPU."""
+    is_plain = set(stride) == set(dilation) == {1} and kernel.shape[0] == 3 and pads[0] == (1, 1)
+    if is_plain and _may_loop(x) and _suits_winograd(x, kernel, pads[1:], dilation[1:]):
+        return winograd_conv_over_frames(x, kernel)
+    return _frames_as_channels(x, kernel, stride, pads, dilation)
+
+
+def _may_loop(x: Array) -> bool:
+    """Whether forms that go through the batch in a loop, for CPUs, suit; over several devices they would join it."""
+    is_one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
+    return is_one_cpu and x.dtype in (jnp.float32, jnp.float64)
 
 
 # Limits where the forms change places, from measurements of single convolutions.
@@ -129,10 +141,10 @@ _WINOGRAD_CHANNELS, _WINOGRAD_TILES = 64, 128
 
 
 def _suits_winograd(x: Array, kernel: Array, pads: Pads, dilation: Ints) -> bool:
-    """Whether winograd_conv, after `_by_phase`, computes it, and has enough channels and tiles to be the faster."""
-    is_computed = kernel.shape[:2] == (3, 3) and {*dilation, *pads[0], *pads[1]} == {dilation[0]}
-    num_tiles = x.shape[0] * math.prod(math.ceil(size / 2) for size in x.shape[1:3])
-    return is_computed and min(kernel.shape[2:]) >= _WINOGRAD_CHANNELS and num_tiles >= _WINOGRAD_TILES
+    """Whether Winograd's algorithm, after `_by_phase`, computes it in space, and is the faster: channels and tiles."""
+    is_computed = kernel.shape[-4:-2] == (3, 3) and {*dilation, *pads[0], *pads[1]} == {dilation[0]}
+    num_tiles = math.prod(x.shape[:-3]) * math.prod(math.ceil(size / 2) for size in x.shape[-3:-1])
+    return is_computed and min(kernel.shape[-2:]) >= _WINOGRAD_CHANNELS and num_tiles >= _WINOGRAD_TILES
 
 
 def _by_phase(x: Array, dilation: int, convolve: Callable[[Array], Array]) -> Array:
