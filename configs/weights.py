@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if config.smoke:
         config.package_dir = "runs/smoke/weights/package"
     config.phantoms.truth = True
-    config.segmentation = _segmentation(config, config)
+    config.segmentation = _segmentation(config, config, seed=config.get_ref("seed"))
     # Some of the pictures stay clear, so that borders are learned to the pixel where they can be seen.
     config.segmentation.augment.share = 0.6
     # Dice's optimum takes in what is doubtful around small cavities; with its full weight ESV is read too large.
@@ -51,17 +51,16 @@ def _varied(config: ConfigDict) -> ConfigDict:
     varied.phantoms.num_videos = config.phantoms.get_ref("num_videos") if config.smoke else 3000
     varied.phantoms.seed = config.phantoms.get_ref("seed") + 1
     varied.phantoms.variety = (1.0, 1.0)
-    varied.segmentation = _segmentation(config, varied)
-    varied.segmentation.seed = config.get_ref("seed") + 1
+    varied.segmentation = _segmentation(config, varied, seed=config.get_ref("seed") + 1)
     varied.segmentation.train.num_epochs = 2 if config.smoke else 20
     return varied
 
 
-def _segmentation(config: ConfigDict, source: ConfigDict) -> ConfigDict:
+def _segmentation(config: ConfigDict, source: ConfigDict, seed) -> ConfigDict:
     """Training on the phantoms of a source; augmentation and loss as configs/seg_masks.py has them."""
     stage = seg_masks.get_config()
-    for field in ("smoke", "seed"):
-        stage[field] = config.get_ref(field)
+    stage.smoke = config.get_ref("smoke")
+    stage.seed = seed
     stage.data_dir = source.get_ref("data_dir")
     stage.masks_dir = source.get_ref("data_dir") + "_truth"
     stage.network = config.network
