@@ -15,8 +15,6 @@ from echojax.train import checkpoint
 from echojax.train.loop import train
 from echojax.train.mesh import make_mesh
 
-pytestmark = pytest.mark.usefixtures("quick_compiler")
-
 STAGES = ("seg", "css", "ef", "teacher", "kd", "dfkd", "seg_masks")
 STEPS = (0, 3, 8)
 
