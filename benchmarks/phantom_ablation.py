@@ -1,4 +1,4 @@
-"""What each ingredient of the phantoms gave: the packaged network, trained in short on phantoms that lack it.
+"""What each ingredient of the phantoms gave: the first packaged network, trained in short on phantoms that lack it.
 
     python -m benchmarks.phantom_ablation --output=FILE.json [--workdir=DIR] [--real=DIR] [--groups=speckle,jpeg]
 
@@ -92,7 +92,7 @@ def choose_lines(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def training_stage(name: str, without: Sequence[str], arguments: argparse.Namespace) -> ConfigDict:
-    """The config of a line's training: that of the packaged network on fewer phantoms, in fewer steps."""
+    """The config of a line's training: that of the first packaged network on fewer phantoms, in fewer steps."""
     config = weights.get_config()
     # Lines that leave nothing out share their phantoms.
     config.data_dir = str(arguments.workdir / (name if without else FULL) / "phantoms")

@@ -23,7 +23,10 @@ from echojax.train.step import compile_step, make_train_step
 # Relative to the largest output; a step's movement is compared in norm, because a ReLU whose input is within rounding
 # of zero switches and moves single parameters by a percent (docs/fidelity.md).
 FORWARD_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
-STEP_TOLERANCE = {"float32": 0.05, "bfloat16": 0.3}
+STEP_TOLERANCE = {"float32": 0.02, "bfloat16": 0.3}
+# DeepLab's many layers multiply such switches: PyTorch's own two layouts move its random weights 2.8 % apart; ours, with
+# Winograd's algorithm or without, lies 2.2 % from channels first and 3.2 % from channels last.
+DEEPLAB_STEP_TOLERANCE = STEP_TOLERANCE | {"float32": 0.05}
 RATE = 1e-5
 
 
@@ -145,7 +148,8 @@ def training_row(name: str, sizes: Sizes, clock: Clock) -> Row:
     step = compile_training_step(subject)
     ours = step_work(step)
     deviation = movement_deviation(subject, ours().params, next(iter(forms))) if forms else None
-    tolerance = STEP_TOLERANCE[sizes.dtype]
+    is_deeplab = subject.network.description["family"] == "deeplabv3"
+    tolerance = (DEEPLAB_STEP_TOLERANCE if is_deeplab else STEP_TOLERANCE)[sizes.dtype]
     row = clock.against(f"{subject.title} training step", ours, forms, subject.what, deviation, tolerance, step.flops)
     return dataclasses.replace(row, frames=subject.num_frames, memory_mb=program_mb(step.run))
 
