@@ -24,8 +24,8 @@ from echojax.train.step import compile_step, make_train_step
 # of zero switches and moves single parameters by a percent (docs/fidelity.md).
 FORWARD_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05}
 STEP_TOLERANCE = {"float32": 0.02, "bfloat16": 0.3}
-# DeepLab's many layers multiply such switches: PyTorch's own two layouts move its random weights 2.8 % apart; ours, with
-# Winograd's algorithm or without, lies 2.2 % from channels first and 3.2 % from channels last.
+# DeepLab's many layers multiply such switches: PyTorch's own two layouts move its random weights 2.8 % apart. Ours
+# lies, with Winograd's algorithm or without, 2.2 % from channels first and 3.2 % from channels last.
 DEEPLAB_STEP_TOLERANCE = STEP_TOLERANCE | {"float32": 0.05}
 RATE = 1e-5
 
