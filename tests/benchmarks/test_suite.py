@@ -117,6 +117,14 @@ def test_rows_without_pytorch(without_torch, tmp_path, capsys):
     assert "[1/2] convlstm forward" in printed.err and "| bootstrap" in printed.out
 
 
+def test_the_curve_over_devices_is_measured_where_there_are_so_many(tmp_path):
+    output = tmp_path / "curves.json"
+    assert benchmarks_main.main([f"--output={output}", "--suite=tiny", "--rows=cost over devices"]) == 0
+    (curve,) = json.loads(output.read_text())["costs"]
+    assert curve["axis"] == "devices" and curve["sizes"] == list(TINY.cost_devices)
+    assert all(seconds > 0 for seconds in curve["seconds"]) and len(curve["seconds"]) == len(curve["sizes"])
+
+
 def test_a_failed_row_is_in_the_file_and_in_the_exit_code(monkeypatch, tmp_path, capsys):
     def fail(*_):
         raise ValueError("no such thing")

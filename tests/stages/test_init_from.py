@@ -69,10 +69,11 @@ def test_imagenet_becomes_the_backbone_beneath_a_fresh_head(checkpoints):
         for name, value in mine.items():
             expected = theirs[name.removeprefix("backbone.")] if name.startswith("backbone.") else drawn[name]
             np.testing.assert_array_equal(value, expected)
-    # The backbone computes here what it computes alone.
+    # The backbone computes here what it computes alone, but for the rounding of two programs.
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 32, 32, 3)), jnp.float32)
     alone = make_apply(source)(source.params, source.stats, x)["layer4"]
-    np.testing.assert_array_equal(make_apply(network)(network.params, network.stats, x)["layer4"], alone)
+    here = make_apply(network)(network.params, network.stats, x)["layer4"]
+    np.testing.assert_allclose(here, alone, rtol=1e-5, atol=1e-5 * float(jnp.max(jnp.abs(alone))))
 
 
 def test_coco_gets_a_last_layer_of_one_output(checkpoints):
