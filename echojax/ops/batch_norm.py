@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from echojax.ops.blocks import largest_divisor
 from echojax.ops.precision import at_least_float32
 
 Groups = tuple[int, ...]
+
+_MOST_TERMS = 8
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -62,7 +65,11 @@ def _group_mean(x: Float[Array, "b *space c"], groups: Groups) -> Float[Array, "
     """Mean over space and the examples of each group.
 
     First over one axis, then as a product with constant weights: XLA would make one loop of both, with strided reads.
+    On a CPU the first sums are of a few terms: those of longer ones XLA would write to memory before it adds them up.
     """
+    if jax.default_backend() == "cpu":
+        few = largest_divisor(x.shape[-2], _MOST_TERMS)
+        x = x.reshape(*x.shape[:-2], -1, few, x.shape[-1])
     columns = jnp.sum(x, axis=-2)
     b, *rest, c = columns.shape
     weights = np.repeat(np.eye(len(groups), dtype=x.dtype), groups, axis=1)

@@ -10,6 +10,7 @@ notice.
     conv(x, kernel, stride=(1, 2, 2), padding=(0, 3, 3))   # x (b, t, h, w, c), kernel (1, 7, 7, c, d)
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from echojax.ops.winograd import winograd_conv, winograd_conv_over_frames
+from echojax.ops.patches import patch_conv, with_kernel_gradient_by_patches
+from echojax.ops.winograd import winograd_conv
 
 Ints = Sequence[int]
 Pads = Sequence[tuple[int, int]]
@@ -41,6 +43,8 @@ def conv(
     taps = kernel.shape[:-2]
     if max(taps) == 1 and not any(map(any, pads)):
         return _pointwise(x, kernel)
+    if _may_loop(x) and set(dilation) == {1} and _num_positions(x, taps, stride, pads) <= _PATCHES_UP_TO:
+        return patch_conv(x, kernel, stride, pads)
     if len(taps) == 3 and taps[0] == 1 and stride[0] == 1 and pads[0] == (0, 0):
         return _per_frame(x, kernel, stride, pads, dilation)
     if len(taps) == 3 and taps[1:] == (1, 1) and stride[1:] == (1, 1) and pads[1:] == ((0, 0), (0, 0)):
@@ -117,7 +121,9 @@ def _images(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -
         if _share_that_sees(x.shape[1:3], kernel.shape[:2], pads, dilation) < _TAP_BY_TAP_BELOW:
             return _tap_by_tap(x, kernel, pads, dilation)
         if _suits_winograd(x, kernel, pads, dilation):
-            return _by_phase(x, dilation[0], lambda x: winograd_conv(x, kernel))
+            return _by_phase(x, dilation[0], lambda x: winograd_conv(x[None], kernel[None])[0])
+    if max(stride) > 1:
+        return _with_own_kernel_gradient(x, kernel, stride, pads, dilation)
     return plain_conv(x, kernel, stride, pads, dilation)
 
 
@@ -125,8 +131,22 @@ def _videos(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -
     """A 3-D convolution in the form that suits its sizes on a CPU."""
     is_plain = set(stride) == set(dilation) == {1} and kernel.shape[0] == 3 and pads[0] == (1, 1)
     if is_plain and _may_loop(x) and _suits_winograd(x, kernel, pads[1:], dilation[1:]):
-        return winograd_conv_over_frames(x, kernel)
+        return winograd_conv(x, kernel)
     return _frames_as_channels(x, kernel, stride, pads, dilation)
+
+
+def _with_own_kernel_gradient(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
+    """The plain 2-D convolution, with the gradient of its kernel in the form that suits a CPU."""
+    if not _may_loop(x) or set(dilation) != {1} or x.shape[-1] < _PATCH_CHANNELS:
+        return plain_conv(x, kernel, stride, pads, dilation)
+    convolve = functools.partial(plain_conv, dilation=dilation)
+    return with_kernel_gradient_by_patches(x, kernel, tuple(stride), tuple(pads), convolve)
+
+
+def _num_positions(x: Array, taps: Ints, stride: Ints, pads: Pads) -> int:
+    """Of the output."""
+    along = zip(x.shape[1:-1], taps, stride, pads, strict=True)
+    return x.shape[0] * math.prod((size + sum(of_axis) - n) // s + 1 for size, n, s, of_axis in along)
 
 
 def _may_loop(x: Array) -> bool:
@@ -138,6 +158,8 @@ def _may_loop(x: Array) -> bool:
 # Limits where the forms change places, from measurements of single convolutions.
 _TAP_BY_TAP_BELOW = 0.4
 _WINOGRAD_CHANNELS, _WINOGRAD_TILES = 64, 128
+_PATCHES_UP_TO = 128  # positions of the output
+_PATCH_CHANNELS = 16  # fewer, those of a network's input, are moved too slowly
 
 
 def _suits_winograd(x: Array, kernel: Array, pads: Pads, dilation: Ints) -> bool:
@@ -204,7 +226,7 @@ def _per_pixel(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints
     """A (k, 1, 1) kernel is a 2-D convolution over images whose two axes are time and pixels."""
     b, t, h, w, c = x.shape
     images, one = x.reshape(b, t, h * w, c), ((0, 0),)
-    y = plain_conv(images, kernel[:, 0], (stride[0], 1), (*pads[:1], *one), (dilation[0], 1))
+    y = _with_own_kernel_gradient(images, kernel[:, 0], (stride[0], 1), (*pads[:1], *one), (dilation[0], 1))
     return y.reshape(b, y.shape[1], h, w, y.shape[-1])
 
 

@@ -12,132 +12,136 @@ and along both axes 16 products give what takes 36. With channels each product i
 of it is linear in x and in the kernel, and the gradients are products of the same 16 arrays; the spread samples, four
 times as large as x, are made anew for them rather than kept.
 
-A kernel that also spans k frames of a video is a 3x3 kernel for each of k places in time. Every frame is spread once
-and multiplied by all of them, side by side as output channels: its shares in the results of the k frames around it.
+A kernel that also spans k frames of a video is a 3x3 kernel over frames whose channels hold the k frames around them.
 
-The saving is lost where the 16 arrays travel through memory. A few images at a time therefore go through a loop, so
-few that their arrays stay in the processor's cache.
+The saving is lost where the 16 arrays travel through memory. The videos therefore go through a loop, block by block:
+some videos, some frames of one, or some rows of one frame, so few that their arrays stay in the processor's cache.
 
 In float32 results differ from the plain convolution's by the rounding of a few more sums: about 1e-6 of the largest.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from echojax.ops.blocks import largest_divisor
+
 # Arrays by row and column: of samples, taps, products or results.
 Grid = Sequence[Sequence[Array]]
 
-_BLOCK_BYTES = 16e6  # of spread samples and products, on which an iteration of the loop works
+_BLOCK_BYTES = 12e6  # of spread samples and products, on which an iteration of the loop works
+_BLOCK_BYTES_OF_GRADIENT = 6e6  # the same for the kernel's gradient
+_TAPS_WORTH = 2  # how many times the bytes of the spread taps, which every iteration reads, a block may hold instead
 
 
 @jax.custom_vjp
-def winograd_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h w d"]:
-    """Cross-correlates images with a 3x3 kernel at stride 1; outside of the image x is zero. For `jax.grad` only."""
+def winograd_conv(x: Float[Array, "b t h w c"], kernel: Float[Array, "k 3 3 c d"]) -> Float[Array, "b t h w d"]:
+    """Cross-correlates videos with a kernel that spans k (odd) of their frames and 3x3 of their pixels, at stride 1.
+
+    Outside of the video x is zero. Images are frames to a kernel with k = 1. For `jax.grad` only.
+    """
     return _convolve(x, kernel)
 
 
 def _backward(operands, dy):
     x, kernel = operands
-    return _convolve(dy, kernel[::-1, ::-1], of_taps=1), _kernel_gradient(x, dy)
+    return _convolve(dy, kernel[::-1, ::-1, ::-1], of_taps=1), _kernel_gradient(x, dy, len(kernel))
 
 
 winograd_conv.defvjp(lambda x, kernel: (winograd_conv(x, kernel), (x, kernel)), _backward)
 
 
-@jax.custom_vjp
-def winograd_conv_over_frames(
-    x: Float[Array, "b t h w c"], kernel: Float[Array, "k 3 3 c d"]
-) -> Float[Array, "b t h w d"]:
-    """The same for videos and a kernel that spans k (odd) of their frames; beyond the first and the last x is zero."""
-    return _sum_shares(_convolve(_as_images(x), _side_by_side(kernel, axis=3)), x.shape[:2], len(kernel))
-
-
-def _backward_over_frames(operands, dy):
-    x, kernel = operands
-    k = len(kernel)
-    shares = _convolve(_as_images(dy), _side_by_side(kernel[::-1, ::-1, ::-1], axis=2), of_taps=1)
-    # The transpose of `_sum_shares`.
-    d_shares = jnp.concatenate([_shift(dy, k // 2 - i) for i in range(k)], axis=-1)
-    d_kernel = _kernel_gradient(_as_images(x), _as_images(d_shares))
-    return _sum_shares(shares, x.shape[:2], k), jnp.stack(jnp.split(d_kernel, k, axis=-1))
-
-
-winograd_conv_over_frames.defvjp(
-    lambda x, kernel: (winograd_conv_over_frames(x, kernel), (x, kernel)), _backward_over_frames
-)
-
-
-def _as_images(videos: Float[Array, "b t h w e"]) -> Float[Array, "n h w e"]:
-    return videos.reshape(-1, *videos.shape[2:])
-
-
-def _side_by_side(kernels: Sequence[Array], axis: int) -> Float[Array, "3 3 c d"]:
-    """The kernels of all places in time, each (3, 3, ., .), along one of their axes of channels."""
-    return jnp.concatenate(list(kernels), axis=axis)
-
-
-def _sum_shares(shares: Float[Array, "n h w kd"], of_videos: tuple[int, int], k: int) -> Float[Array, "b t h w d"]:
-    """Adds up what every frame receives from the k around it; `of_videos` is (b, t)."""
-    given = shares.reshape(*of_videos, *shares.shape[1:3], k, -1)
-    return sum(_shift(given[..., i, :], i - k // 2) for i in range(k))
-
-
-def _shift(videos: Float[Array, "b t h w d"], by: int) -> Float[Array, "b t h w d"]:
-    """The frame `by` places later at every place, and zeros where there is none."""
-    return jax.lax.pad(videos, jnp.zeros((), videos.dtype), [(0, 0, 0), (-by, by, 0), *[(0, 0, 0)] * 3])
-
-
 # --- Block by block ---------------------------------------------------------------------------------------------------
 
 
-def _convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], of_taps: int = 0) -> Float[Array, "b h w d"]:
-    """The convolution; with `of_taps` 1 the kernel is (3, 3, d, c): it is its axis 1 of channels that is summed over.
+class _Block(NamedTuple):
+    """How much goes through an iteration: whole videos, or whole frames of one, or rows of one; each divides all."""
+
+    videos: int
+    frames: int
+    rows: int  # even
+
+
+def _convolve(
+    x: Float[Array, "b t h w c"], kernel: Float[Array, "k 3 3 c d"], of_taps: int = 0
+) -> Float[Array, "b t h w d"]:
+    """The convolution; with `of_taps` 1 the kernel is (k, 3, 3, d, c): its axis 1 of channels is summed over.
 
     It is left to the products to transpose taps: to write them so would read the kernel column by column.
     """
-    taps = _over_both_axes(_spread_taps, kernel)
-    multiply = functools.partial(jax.lax.dot_general, dimension_numbers=(((3,), (of_taps,)), ((), ())))
+    b, t, h, w, _ = x.shape
+    k, num_out = len(kernel), kernel.shape[4 - of_taps]
+    taps = _over_both_axes(_spread_taps, jnp.concatenate(list(kernel), axis=2 + of_taps))
+    block = _block(x.shape, k * x.shape[-1], num_out, _BLOCK_BYTES / x.dtype.itemsize)
+    num_blocks, window = _windows(x, k, block)
 
-    def of_block(x: Float[Array, "m h w c"]) -> Float[Array, "m h w d"]:
-        products = _each(multiply, _spread_samples(x), taps)
-        return _join(_over_both_axes(_gather_products, products), x.shape[:3])
+    def multiply(v: Float[Array, "m i j kc"], taps: Float[Array, "_ _"]) -> Float[Array, "m i j d"]:
+        return jax.lax.dot_general(v, taps, (((3,), (of_taps,)), ((), ())))
 
-    size = _block_size(x, kernel.shape)
-    return jax.lax.map(of_block, _in_blocks(x, size)).reshape(*x.shape[:3], -1)
+    def of_block(i: Array) -> Float[Array, "m rows w d"]:
+        products = _each(multiply, _spread_samples(window(i)), taps)
+        return _join(_over_both_axes(_gather_products, products))[:, :, :w]
+
+    y = jax.lax.map(of_block, jnp.arange(num_blocks))
+    return y.reshape(b, t, h + h % 2, w, num_out)[:, :, :h]
 
 
-def _kernel_gradient(x: Float[Array, "b h w c"], dy: Float[Array, "b h w d"]) -> Float[Array, "3 3 c d"]:
+def _kernel_gradient(x: Float[Array, "b t h w c"], dy: Float[Array, "b t h w d"], k: int) -> Float[Array, "k 3 3 c d"]:
     """The gradient with respect to the kernel of the convolution that x went through."""
-    shape = (3, 3, x.shape[-1], dy.shape[-1])
+    h, w, num_in, num_out = *x.shape[2:4], k * x.shape[-1], dy.shape[-1]
+    block = _block(x.shape, num_in, num_out, _BLOCK_BYTES_OF_GRADIENT / x.dtype.itemsize)
+    num_blocks, window = _windows(x, k, block)
+    whole_tiles = jnp.pad(dy, ((0, 0), (0, 0), (0, h % 2), (0, w % 2), (0, 0)))
+    dy_blocks = whole_tiles.reshape(num_blocks, -1, block.rows, *whole_tiles.shape[3:])
 
-    def of_block(d_taps: Grid, block: tuple[Array, Array]) -> tuple[Grid, None]:
-        x, dy = block
+    def of_block(d_taps: Grid, i_and_dy: tuple[Array, Array]) -> tuple[Grid, None]:
+        i, dy = i_and_dy
         d_products = _over_both_axes(_spread_gradient, _split(dy))
-        return _each(jnp.add, d_taps, _each(_multiply_tiles, _spread_samples(x), d_products)), None
+        return _each(jnp.add, d_taps, _each(_multiply_tiles, _spread_samples(window(i)), d_products)), None
 
-    zeros = [[jnp.zeros(shape[2:], x.dtype)] * 4] * 4
-    size = _block_size(x, shape)
-    d_taps, _ = jax.lax.scan(of_block, zeros, (_in_blocks(x, size), _in_blocks(dy, size)))
-    return jnp.stack([jnp.stack(row) for row in _over_both_axes(_gather_taps, d_taps)])
-
-
-def _block_size(x: Float[Array, "b h w c"], kernel_shape: Sequence[int]) -> int:
-    """How many images at a time: as many as keep to `_BLOCK_BYTES`, or to twice the spread taps', and divide all."""
-    b, h, w, _ = x.shape
-    num_in, num_out = kernel_shape[2:]
-    of_component = math.ceil(h / 2) * math.ceil(w / 2) * (num_in + num_out)
-    # Every iteration reads all taps: large kernels want larger blocks.
-    most = max(_BLOCK_BYTES / (16 * x.dtype.itemsize), 2 * num_in * num_out) // of_component
-    return max(size for size in range(1, b + 1) if b % size == 0 and size <= max(most, 1))
+    zeros = [[jnp.zeros((num_in, num_out), x.dtype)] * 4] * 4
+    d_taps, _ = jax.lax.scan(of_block, zeros, (jnp.arange(num_blocks), dy_blocks))
+    d_kernel = jnp.stack([jnp.stack(row) for row in _over_both_axes(_gather_taps, d_taps)])
+    return jnp.stack(jnp.split(d_kernel, k, axis=2))
 
 
-def _in_blocks(images: Float[Array, "b h w e"], size: int) -> Float[Array, "n m h w e"]:
-    return images.reshape(-1, size, *images.shape[1:])
+def _block(shape: Sequence[int], num_in: int, num_out: int, numbers: float) -> _Block:
+    """The largest block whose 16 arrays have no more than so many numbers, or keep to `_TAPS_WORTH`."""
+    b, t, h, w, _ = shape
+    tile_rows, tile_columns = math.ceil(h / 2), math.ceil(w / 2)
+    most = max(numbers / 16, _TAPS_WORTH * num_in * num_out) / (num_in + num_out)  # tiles
+    rows = largest_divisor(tile_rows, most / tile_columns)
+    frames = largest_divisor(t, most / (tile_rows * tile_columns))
+    videos = largest_divisor(b, most / (t * tile_rows * tile_columns))
+    return _Block(videos, frames, 2 * rows)
+
+
+def _windows(x: Float[Array, "b t h w c"], k: int, block: _Block) -> tuple[int, Callable[[Array], Array]]:
+    """The number of blocks, and what gives the i-th: (videos * frames, rows + 2, w + 2 or 3, k * c).
+
+    Its channels hold the k frames around each; it reaches one pixel farther to all sides, and to whole tiles.
+    """
+    b, t, h, w, c = x.shape
+    grid = (b // block.videos, t // block.frames, (h + h % 2) // block.rows)
+    around_rows, no_rows = (1, 1 + h % 2), (0, 0)
+    are_cut = grid[2] > 1
+    x = jnp.pad(x, ((0, 0), (k // 2, k // 2), around_rows if are_cut else no_rows, (0, 0), (0, 0)))
+
+    def window(i: Array) -> Float[Array, "m rows columns kc"]:
+        starts = [number * size for number, size in zip(jnp.unravel_index(i, grid), block, strict=True)]
+        sizes = (block.videos, block.frames + k - 1, block.rows + 2 if are_cut else h, w, c)
+        frames = jax.lax.dynamic_slice(x, (*starts, 0, 0), sizes)
+        around = jnp.concatenate([frames[:, j : j + block.frames] for j in range(k)], axis=-1)
+        # Columns are padded here so that XLA writes the block once: fused into all that read it, it is no longer read
+        # in vectors, which takes up to twice as long.
+        rows, columns = no_rows if are_cut else around_rows, (1, 1 + w % 2)
+        return jnp.pad(around.reshape(-1, *around.shape[2:]), ((0, 0), rows, columns, (0, 0)))
+
+    return math.prod(grid), window
 
 
 # --- Along one axis; the module's docstring has the equations ---------------------------------------------------------
@@ -178,10 +182,8 @@ def _each(function: Callable[[Array, Array], Array], first: Grid, second: Grid) 
     return [[function(a, b) for a, b in zip(*rows, strict=True)] for rows in zip(first, second, strict=True)]
 
 
-def _spread_samples(x: Float[Array, "b h w c"]) -> Grid:
-    """4x4 arrays (b, tile rows, tile columns, c)."""
-    _, h, w, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
+def _spread_samples(padded: Float[Array, "m rows+2 columns+2 c"]) -> Grid:
+    """4x4 arrays (m, tile rows, tile columns, c)."""
 
     def samples(array: Array, axis: int) -> list[Array]:
         last = array.shape[axis] - 3
@@ -190,18 +192,16 @@ def _spread_samples(x: Float[Array, "b h w c"]) -> Grid:
     return [_spread(samples(rows, 2)) for rows in _spread(samples(padded, 1))]
 
 
-def _split(y: Float[Array, "b h w d"]) -> Grid:
-    """The 2x2 results of every tile, as arrays (b, tile rows, tile columns, d)."""
-    _, h, w, _ = y.shape
-    padded = jnp.pad(y, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
-    return [[padded[:, i::2, j::2] for j in range(2)] for i in range(2)]
+def _split(y: Float[Array, "m rows columns d"]) -> Grid:
+    """The 2x2 results of every tile, as arrays (m, tile rows, tile columns, d)."""
+    return [[y[:, i::2, j::2] for j in range(2)] for i in range(2)]
 
 
-def _join(tiles: Grid, shape: Sequence[int]) -> Float[Array, "b h w d"]:
-    """The inverse of `_split`; `shape` is (b, h, w)."""
+def _join(tiles: Grid) -> Float[Array, "m rows columns d"]:
+    """The inverse of `_split`."""
     rows = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
-    b, tile_rows, _, tile_columns, _, d = rows.shape
-    return rows.reshape(b, 2 * tile_rows, 2 * tile_columns, d)[:, : shape[1], : shape[2]]
+    m, tile_rows, _, tile_columns, _, d = rows.shape
+    return rows.reshape(m, 2 * tile_rows, 2 * tile_columns, d)
 
 
 def _multiply_tiles(v: Float[Array, "b i j c"], d_product: Float[Array, "b i j d"]) -> Float[Array, "c d"]:

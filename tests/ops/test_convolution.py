@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from echojax import ops
+from echojax.ops import convolution, patches
 from echojax.ops.convolution import plain_conv
 
 # What float32 sums of up to a few thousand terms in another order may differ by, relative to the largest value.
@@ -18,6 +19,7 @@ CASES = {
     "spatial stride 2": ((1, 4, 9, 8, 4), (1, 3, 3, 4, 6), (1, 2, 2), (0, 1, 1), (1, 1, 1)),
     "temporal": ((2, 6, 3, 4, 5), (3, 1, 1, 5, 4), (1, 1, 1), (1, 0, 0), (1, 1, 1)),
     "temporal stride 2": ((2, 7, 3, 4, 5), (3, 1, 1, 5, 4), (2, 1, 1), (1, 0, 0), (1, 1, 1)),
+    "temporal, narrower result": ((1, 7, 3, 4, 6), (3, 1, 1, 6, 3), (1, 1, 1), (1, 0, 0), (1, 1, 1)),
     "temporal on one frame": ((2, 1, 3, 4, 5), (3, 1, 1, 5, 4), (1, 1, 1), (1, 0, 0), (1, 1, 1)),
     "shortcut": ((2, 5, 6, 7, 3), (1, 1, 1, 3, 8), (2, 2, 2), (0, 0, 0), (1, 1, 1)),
     "r3d stem": ((1, 4, 15, 16, 3), (3, 7, 7, 3, 4), (1, 2, 2), (1, 3, 3), (1, 1, 1)),
@@ -65,8 +67,33 @@ def assert_equals_plain(x_shape, kernel_shape, stride, padding, dilation):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_equals_plain_convolution(case):
+def test_equals_plain_convolution(case, monkeypatch):
+    monkeypatch.setattr(convolution, "_PATCHES_UP_TO", 0)  # they have a test of their own
     assert_equals_plain(*case)
+
+
+UNDILATED = [name for name, (*_, dilation) in CASES.items() if set(dilation) == {1}]
+
+
+@pytest.mark.parametrize("name", UNDILATED)
+def test_patches_equal_plain_convolution(name, monkeypatch):
+    monkeypatch.setattr(convolution, "_PATCHES_UP_TO", 10**9)
+    assert_equals_plain(*CASES[name])
+
+
+STRIDED_OR_OVER_TIME = (
+    *("spatial stride 2", "temporal", "temporal stride 2", "temporal on one frame", "3x3x3 stride 2", "image stem"),
+    "temporal, narrower result",
+)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 4096, 1e9])
+@pytest.mark.parametrize("name", STRIDED_OR_OVER_TIME)
+def test_kernel_gradient_by_patches(name, block_bytes, monkeypatch):
+    monkeypatch.setattr(convolution, "_PATCHES_UP_TO", 0)
+    monkeypatch.setattr(convolution, "_PATCH_CHANNELS", 1)
+    monkeypatch.setattr(patches, "_BLOCK_BYTES", block_bytes)
+    assert_equals_plain(*CASES[name])
 
 
 @pytest.mark.parametrize("name", ["r3d stem", "3x3x3 stride 2"])
@@ -109,8 +136,11 @@ def test_which_form_is_taken(monkeypatch):
     for name in ("rate 12", "tap by tap on few rows"):
         assert "conv_general_dilated" not in primitives(name), name
     assert primitives("layer4") == primitives("image 3x3") == plain
+    assert "conv_general_dilated" not in primitives("3x3x3 stride 2")
+    assert "conv_general_dilated" in primitives("3x3x3 stride 2", jnp.bfloat16)
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     assert primitives("winograd") == primitives("rate 12") == plain
+    assert "conv_general_dilated" in primitives("3x3x3 stride 2")
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert primitives("winograd") == primitives("rate 12") == plain

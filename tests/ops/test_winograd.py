@@ -29,8 +29,9 @@ def plain(x, kernel):
 
 
 def ours(x, kernel):
-    convolve = winograd.winograd_conv if x.ndim == 4 else winograd.winograd_conv_over_frames
-    return convolve(x, kernel)
+    if x.ndim == 4:
+        return winograd.winograd_conv(x[None], kernel[None])[0]
+    return winograd.winograd_conv(x, kernel)
 
 
 def value_and_gradients(convolve, x, kernel, dy):
@@ -61,22 +62,34 @@ def test_it_is_exact_but_for_rounding(name):
         assert_equal(*SHAPES[name], tolerance=1e-14, dtype=jnp.float64)
 
 
-@pytest.mark.parametrize("num_images", [1, 2, 3])
-def test_blocks_change_nothing(num_images, monkeypatch):
-    x, kernel = (6, 7, 5, 4), (3, 3, 4, 2)
-    num_bytes = num_images * 16 * 4 * 3 * (4 + 2) * 4
-    monkeypatch.setattr(winograd, "_BLOCK_BYTES", num_bytes)
-    assert winograd._block_size(jnp.ones(x), kernel) == num_images
+# By the tiles of 7x5 pixels with 4 channels, 3 frames at a time, and 2 results that a block may hold: what it is of
+# videos of 3 frames.
+BLOCKS = {
+    1: (1, 1, 2),
+    4 * 3: (1, 1, 8),
+    2 * 4 * 3: (1, 1, 8),
+    3 * 4 * 3: (1, 3, 8),
+    11 * 4 * 3: (2, 3, 8),
+    12 * 4 * 3: (4, 3, 8),
+    100 * 4 * 3: (4, 3, 8),
+}
+
+
+@pytest.mark.parametrize("num_tiles, block", BLOCKS.items())
+def test_blocks_change_nothing(num_tiles, block, monkeypatch):
+    """They are whole videos, frames or rows, as many as fit and all alike, and never none."""
+    x, kernel = (4, 3, 7, 5, 4), (3, 3, 3, 4, 2)
+    num_numbers = num_tiles * 16 * (3 * 4 + 2)
+    monkeypatch.setattr(winograd, "_BLOCK_BYTES", num_numbers * 4)
+    monkeypatch.setattr(winograd, "_BLOCK_BYTES_OF_GRADIENT", num_numbers * 4)
+    monkeypatch.setattr(winograd, "_TAPS_WORTH", 0)
+    assert winograd._block(x, 3 * 4, 2, num_numbers) == block
     assert_equal(x, kernel, tolerance=2e-6, dtype=jnp.float32)
 
 
-def test_no_block_is_empty_and_all_are_alike(monkeypatch):
-    x, kernel = jnp.ones((5, 7, 5, 4)), (3, 3, 4, 2)
-    assert winograd._block_size(x, kernel) == 5
-    monkeypatch.setattr(winograd, "_BLOCK_BYTES", 4.5 * 16 * 4 * 3 * (4 + 2) * 4)
-    assert winograd._block_size(x, kernel) == 1
-    monkeypatch.setattr(winograd, "_BLOCK_BYTES", 1)
-    assert winograd._block_size(x, kernel) == 1
+def test_blocks_are_worth_the_taps_that_they_read():
+    assert winograd._block((1, 6, 7, 7, 512), 512, 512, 1) == (1, 6, 8)
+    assert winograd._block((1, 6, 56, 56, 64), 64, 64, 1) == (1, 1, 4)
 
 
 @pytest.mark.parametrize("name", ["many channels", "video"])
