@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups, dropout
 from echojax.models.resnet import EXPANSION, DilatedResNet
+from echojax.ops import spatial_sum
 from echojax.ops.precision import at_least_float32
 
 RATES = (12, 24, 36)
@@ -42,7 +43,7 @@ class AtrousPyramid(nnx.Module):
     ) -> Float[Array, "b h w d"]:
         mode = dict(train=train, groups=groups)
         maps = [jax.nn.relu(branch(x, **mode)) for branch in self.branches]
-        mean = jnp.mean(at_least_float32(x), axis=(1, 2), keepdims=True)
+        mean = spatial_sum(at_least_float32(x))[:, None, None] / (x.shape[1] * x.shape[2])
         pooled = jax.nn.relu(self.pooled(mean, **mode))
         maps.append(jnp.broadcast_to(pooled, maps[0].shape))
         y = jax.nn.relu(self.project(jnp.concatenate(maps, axis=-1), **mode))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from echojax.ops.patches import patch_conv, with_kernel_gradient_by_patches
+from echojax.ops.taps import conv_tap_by_tap, share_that_sees
 from echojax.ops.winograd import winograd_conv
 
 Ints = Sequence[int]
@@ -118,8 +119,8 @@ _matmul.defvjp(lambda x, kernel: (_matmul(x, kernel), (x, kernel)), _matmul_back
 def _images(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:
     """A 2-D convolution in the form that suits its sizes on a CPU; on other devices the plain one."""
     if _may_loop(x) and tuple(stride) == (1, 1):
-        if _share_that_sees(x.shape[1:3], kernel.shape[:2], pads, dilation) < _TAP_BY_TAP_BELOW:
-            return _tap_by_tap(x, kernel, pads, dilation)
+        if share_that_sees(x.shape[1:3], kernel.shape[:2], pads, dilation) < _TAP_BY_TAP_BELOW:
+            return conv_tap_by_tap(x, kernel, tuple(pads), tuple(dilation))
         if _suits_winograd(x, kernel, pads, dilation):
             return _by_phase(x, dilation[0], lambda x: winograd_conv(x[None], kernel[None])[0])
     if max(stride) > 1:
@@ -179,40 +180,6 @@ def _by_phase(x: Array, dilation: int, convolve: Callable[[Array], Array]) -> Ar
     phases = padded.reshape(b, rows, n, columns, n, c).transpose(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, c)
     y = convolve(phases).reshape(b, n, n, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5)
     return y.reshape(b, rows * n, columns * n, -1)[:, :h, :w]
-
-
-def _seeing(size: int, num_taps: int, pads: tuple[int, int], dilation: int) -> list[tuple[int, int, int]]:
-    """For each tap at stride 1 the first and the last but one output that sees the image, and where it looks first."""
-    num_out = size + sum(pads) - dilation * (num_taps - 1)
-    offsets = [tap * dilation - pads[0] for tap in range(num_taps)]
-    ends = [(max(0, -offset), max(0, -offset, min(num_out, size - offset)), offset) for offset in offsets]
-    return [(first, end, first + offset) for first, end, offset in ends]
-
-
-def _share_that_sees(sizes: Ints, taps: Ints, pads: Pads, dilation: Ints) -> float:
-    """Of the pairs of an output and a tap, those where the tap sees the image and not padding."""
-    share = 1.0
-    for size, num_taps, of_axis, step in zip(sizes, taps, pads, dilation, strict=True):
-        num_out = size + sum(of_axis) - step * (num_taps - 1)
-        seen = sum(end - first for first, end, _ in _seeing(size, num_taps, of_axis, step))
-        share *= seen / max(1, num_taps * num_out)
-    return share
-
-
-def _tap_by_tap(x: Array, kernel: Array, pads: Pads, dilation: Ints) -> Array:
-    """A matrix product for each tap, over that part of the image which it sees; there is none for the padding."""
-    sizes, taps = x.shape[1:3], kernel.shape[:2]
-    along = [_seeing(*of_axis) for of_axis in zip(sizes, taps, pads, dilation, strict=True)]
-    height, width = (n + sum(p) - d * (k - 1) for n, k, p, d in zip(sizes, taps, pads, dilation, strict=True))
-    y = jnp.zeros((x.shape[0], height, width, kernel.shape[-1]), x.dtype)
-    for i, (top, bottom, row) in enumerate(along[0]):
-        for j, (left, right, column) in enumerate(along[1]):
-            seen = x[:, row : row + bottom - top, column : column + right - left]
-            if not seen.size:
-                continue
-            edges = ((0, 0, 0), (top, height - bottom, 0), (left, width - right, 0), (0, 0, 0))
-            y += jax.lax.pad(_pointwise(seen, kernel[i, j]), jnp.zeros((), x.dtype), edges)
-    return y
 
 
 def _per_frame(x: Array, kernel: Array, stride: Ints, pads: Pads, dilation: Ints) -> Array:

@@ -8,6 +8,7 @@ from echojax.data import Batches, CycleClips, Stream, TracedFrames, dataset_prep
 from echojax.errors import UserError
 from echojax.models import functional
 from echojax.networks import describe_segmentation
+from echojax.ops import spatial_sum
 from echojax.records import open_videos
 from echojax.stages import common
 from echojax.stages.seg import PRETRAINED
@@ -57,7 +58,7 @@ def build(config) -> Stage:
         )
         masks = jnp.concatenate([labelled["ed_mask"], labelled["es_mask"]])
         loss_seg = jnp.sum(losses.segmentation_loss(outputs["logits"][: 2 * size], masks)) / 2
-        features = jnp.sum(outputs["layer4"][2 * size :], axis=(1, 2))
+        features = spatial_sum(outputs["layer4"][2 * size :])
         features = features.reshape(-1, css.num_frames, features.shape[-1])
         loss_cyc = jnp.mean(jax.vmap(cyclic_loss)(features, unlabelled["template_start"]))
         # With gradient accumulation every part sees the one clip whole and adds its share of that loss.
