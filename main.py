@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from echojax import run
 from echojax.errors import UserError
-from echojax.train import processes
+from echojax.train import memory, processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Which stage, with all its settings: a file of configs/.")
 _MODE = flags.DEFINE_enum("mode", "train", run.MODES, "train (and then evaluate), evaluate, or infer on every video.")
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
     try:
         parse_flags(argv)
         with processes.joined(_PROCESSES.value):
+            memory.keep_freed_memory()
             return run.run(_CONFIG.value, _WORKDIR.value, _MODE.value)
     except UserError as error:
         print(f"echojax: {error}", file=sys.stderr)

@@ -7,7 +7,8 @@ torch.compile) and takes the fastest; "tiny" only tries the suite out. On an acc
 in bfloat16 with float32 parameters. Needs the extra `bench`; without PyTorch there are no ratios.
 
 The file holds `rows`: name, ratio (our time over theirs, or null), ours and theirs (medians), unit, device, and more;
-and `costs`, curves of seconds over a size. docs/performance.md says how it is measured.
+and `costs`, curves of seconds over a size, which "quick" leaves to a call of their own: --rows=costs.
+docs/performance.md says how it is measured.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from benchmarks.sizes import sizes_of
 from benchmarks.table import render
 from echojax.errors import UserError
 from echojax.files import write_json
+from echojax.train import memory
 from echojax.versions import versions
 
 
@@ -36,6 +38,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     """Runs a suite; the file is written anew after every row, so that what was measured is never lost."""
     # PyTorch and the processes that a suite starts need some of a card's memory, of which JAX would take most at once.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    memory.keep_freed_memory()  # as main.py does
     sizes = sizes_of(arguments.suite)
     clock = Clock(sizes.num_repetitions, sizes.tried, peak_flops(arguments.peak_flops))
     device = describe_device()
@@ -44,7 +47,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         folder = pathlib.Path(arguments.data_dir or stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(_programs_kept(folder / "xla"))
         measures, cost_measures = suite.rows_and_curves(arguments.suite, sizes, clock, folder)
-        for name, found in suite.run(_chosen(measures | cost_measures, arguments.rows), _report):
+        for name, found in suite.run(_chosen(measures, cost_measures, arguments), _report):
             if name in cost_measures:
                 is_error = isinstance(found, str)
                 result["costs"].append({"name": name, "error": found} if is_error else dataclasses.asdict(found))
@@ -79,13 +82,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _chosen(measures: dict, names: str) -> dict:
-    if not names:
-        return measures
-    wanted = names.split(",")
+def _chosen(rows: dict, curves: dict, arguments: argparse.Namespace) -> dict:
+    if not arguments.rows:
+        return rows if arguments.suite == "quick" else rows | curves
+    if arguments.rows == "costs":
+        return curves
+    measures, wanted = rows | curves, arguments.rows.split(",")
     unknown = [name for name in wanted if name not in measures]
     if unknown:
-        raise UserError(f"--rows: there is no {', '.join(unknown)}; expected some of: {', '.join(measures)}")
+        raise UserError(f"--rows: there is no {', '.join(unknown)}; expected costs, or some of: {', '.join(measures)}")
     return {name: measures[name] for name in wanted}
 
 
@@ -100,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--suite", default="quick", help="quick, full or tiny")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="FILE.json")
-    parser.add_argument("--rows", default="", help="names of rows and costs, with commas between; all if not given")
+    parser.add_argument("--rows", default="", help="names with commas between, or costs for all curves; see above")
     parser.add_argument("--data_dir", type=pathlib.Path, help="keeps the phantoms, for the next run of the same suite")
     parser.add_argument("--peak_flops", type=float, help="of the device, per second; known for some cards")
     arguments = parser.parse_args(argv)

@@ -14,6 +14,8 @@ import quick_compiler
 from absl import flags
 from absl.testing import flagsaver
 
+from echojax.train import memory
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -60,6 +62,8 @@ def call_main(*arguments: str) -> subprocess.CompletedProcess:
         stack.enter_context(contextlib.redirect_stderr(output))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DeprecationWarning)  # of how ml_collections loads a config's file
+        # It would be for all tests to come.
+        stack.enter_context(mock.patch.object(memory, "keep_freed_memory"))
         code = main.main(command)
     return subprocess.CompletedProcess(command, code, output.getvalue())
 

@@ -3,9 +3,10 @@
 `conv` computes what `jax.lax.conv_general_dilated` computes from the same kernel. It first drops the kernel taps that
 only ever see padding, turns the stride of an untouched axis into a slice, and then hands what is left to a 2-D
 convolution or a matrix product where one suffices: XLA runs the input gradient of a strided 3-D convolution as a
-generic loop, a hundred times slower on a CPU. There a 3x3 kernel goes through Winograd's algorithm, and one whose taps
-mostly see padding is added up tap by tap. Kernels keep their plain shape, so that parameters and ported weights do not
-notice.
+generic loop, a hundred times slower on a CPU. There a 3x3 kernel goes through Winograd's algorithm, one whose taps
+mostly see padding is added up tap by tap, and one that sees few positions goes through patches, as do the kernel's
+gradients where strides or time are involved. Kernels keep their plain shape, so that parameters and ported weights do
+not notice.
 
     conv(x, kernel, stride=(1, 2, 2), padding=(0, 3, 3))   # x (b, t, h, w, c), kernel (1, 7, 7, c, d)
 """

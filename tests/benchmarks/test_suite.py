@@ -1,5 +1,6 @@
 """The suite: what a row says, what happens when one fails, and that PyTorch's networks compute what ours do."""
 
+import argparse
 import json
 import types
 
@@ -14,6 +15,12 @@ from benchmarks.sizes import FULL, QUICK, TINY, sizes_of
 from benchmarks.table import render
 from echojax.errors import UserError
 from echojax.networks import make_apply
+
+
+@pytest.fixture(autouse=True)
+def memory_as_it_is(monkeypatch):
+    """It would be kept for all tests to come."""
+    monkeypatch.setattr(benchmarks_main.memory, "keep_freed_memory", lambda: False)
 
 
 @pytest.fixture
@@ -102,6 +109,19 @@ def test_every_suite_has_every_row(tmp_path):
     for name in ("r2plus1d_18 training", "mc3_18 forward", "deeplabv3 training", "convlstm forward", "css", "kd"):
         assert name in names[0]
     assert (QUICK.width, QUICK.blocks, FULL.clip_frames, FULL.tried) == (64, (3, 4, 6, 3), 32, "all")
+
+
+def test_quick_leaves_the_curves_to_a_call_of_their_own(tmp_path):
+    def chosen(suite_name: str, names: str) -> dict:
+        arguments = argparse.Namespace(suite=suite_name, rows=names)
+        return benchmarks_main._chosen({"css": 1, "kd": 2}, {"cost over clips": 3}, arguments)
+
+    assert chosen("quick", "") == {"css": 1, "kd": 2} and chosen("full", "") == chosen("tiny", "")
+    assert chosen("full", "").keys() == {"css", "kd", "cost over clips"}
+    assert chosen("quick", "costs") == {"cost over clips": 3} and chosen("quick", "kd,cost over clips").keys() == {
+        "kd",
+        "cost over clips",
+    }
 
 
 def test_rows_without_pytorch(without_torch, tmp_path, capsys):
