@@ -13,6 +13,25 @@ def spatial_sum(x: Float[Array, "b *space c"]) -> Float[Array, "b c"]:
     A product with ones: of a sum XLA makes a loop with strided reads on a CPU, in which it computes the summands anew,
     from up to three residual blocks before.
     """
+    return _spatial_sum(x)
+
+
+@jax.custom_vjp
+def _spatial_sum(x: jax.Array) -> jax.Array:
     b, *space, c = x.shape
     ones = jnp.ones((b, math.prod(space)), x.dtype)
     return jnp.einsum("bs,bsc->bc", ones, x.reshape(b, -1, c), precision=jax.lax.Precision.HIGHEST)
+
+
+def _spatial_sum_forward(x: jax.Array):
+    return _spatial_sum(x), x[..., :0]  # for its shape
+
+
+def _spatial_sum_backward(empty: jax.Array, gradient: jax.Array):
+    b, *space, _ = empty.shape
+    # A product with the identity: XLA would compute whatever comes before anew at every place of space.
+    gradient = jnp.dot(jnp.eye(b, dtype=gradient.dtype), gradient, precision=jax.lax.Precision.HIGHEST)
+    return (jnp.broadcast_to(gradient.reshape(b, *[1] * len(space), -1), (b, *space, gradient.shape[-1])),)
+
+
+_spatial_sum.defvjp(_spatial_sum_forward, _spatial_sum_backward)
