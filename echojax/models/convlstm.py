@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from echojax import ops
 from echojax.errors import UserError
-from echojax.models.layers import BatchNorm, Conv, Groups, max_pool
+from echojax.models.layers import BatchNorm, Conv, Groups
 
 VARIANTS = ("reference", "improved")
 # About the standard deviation of an echocardiogram's grey levels: 50 to 51 per channel of EchoNet-Dynamic. Black stays
@@ -164,7 +164,7 @@ class ConvLSTMNet(nnx.Module):
         x = x / GREY_SCALE if self.is_improved else x
         before, after, maps = iter(state), [], []
         for block, layers in enumerate(self.encoder):
-            x = x if block == 0 else _per_frame(lambda y: max_pool(y, 2, 2, 0), x)
+            x = x if block == 0 else _per_frame(lambda y: ops.max_pool(y, 2, 2, 0), x)
             for layer in layers:
                 x, of_layer = layer(x, next(before), train=train, groups=groups)
                 after.append(of_layer)

@@ -126,12 +126,6 @@ class Linear(nnx.Module):
         return at_least_float32(x) @ self.kernel[...] + self.bias[...]
 
 
-def max_pool(x: Float[Array, "b h w c"], window: int, stride: int, padding: int) -> Float[Array, "b h2 w2 c"]:
-    """Largest value in square windows; outside of the image counts as -inf."""
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
-
-
 def dropout(x: Array, rate: float, *, train: bool, key: Array | None) -> Array:
     """In train mode zeroes each value with probability `rate` and divides the others by `1 - rate`."""
     if not train or rate == 0:

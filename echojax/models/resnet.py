@@ -9,7 +9,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups, max_pool
+from echojax import ops
+from echojax.models.layers import BatchNorm, Conv, ConvNorm, Groups
 from echojax.ops.precision import at_least_float32
 
 EXPANSION = 4
@@ -75,7 +76,7 @@ class DilatedResNet(nnx.Module):
     def stages(self, x: Float[Array, "b h w c"], *, train: bool, groups: Groups | None) -> list[Array]:
         """The maps of the stem, at 1/2 of the size, and of the four stages, at 1/4, 1/8, 1/8 and 1/8."""
         maps = [jax.nn.relu(self.bn1(self.conv1(x), train=train, groups=groups))]
-        x = max_pool(maps[0], window=3, stride=2, padding=1)
+        x = ops.max_pool(maps[0], window=3, stride=2, padding=1)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in layer:
                 x = block(x, train=train, groups=groups)

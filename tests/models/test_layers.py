@@ -8,7 +8,7 @@ from flax import nnx
 
 from echojax.errors import UserError
 from echojax.models import functional
-from echojax.models.layers import BatchNorm, Conv, Linear, dropout, max_pool
+from echojax.models.layers import BatchNorm, Conv, Linear, dropout
 
 RNG = np.random.default_rng
 
@@ -128,11 +128,6 @@ def test_conv_computes_in_bfloat16_and_keeps_float32_parameters():
     conv = Conv(3, 4, (3, 3), padding=1, dtype=jnp.bfloat16, rng=RNG(0))
     assert conv(jnp.ones((1, 4, 4, 3))).dtype == jnp.bfloat16
     assert conv.kernel[...].dtype == jnp.float32
-
-
-def test_max_pool_pads_with_minus_infinity():
-    x = -jnp.arange(1.0, 17).reshape(1, 4, 4, 1)
-    assert np.array_equal(max_pool(x, window=3, stride=2, padding=1)[0, :, :, 0], [[-1, -2], [-5, -6]])
 
 
 def test_dropout_keeps_the_mean_and_needs_a_key():
