@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 
 from echojax.ops.convolution import plain_conv
 from echojax.ops.precision import at_least_float32
+from echojax.ops.reductions import spatial_sum
 
 
 class LSTMState(NamedTuple):
@@ -104,7 +105,7 @@ def _recur_backward(residuals, cotangents):
     (d_initial, _), (dx, dz) = lax.scan(step, (d_final, cell[-1]), (d_hidden, cell_before, gates), reverse=True)
     joined, dz = _as_images(_join(x, hidden_before)), _as_images(dz)
     kernel_gradient = jax.linear_transpose(lambda kernel: _convolve(joined, kernel), kernel)
-    d_bias = jnp.sum(at_least_float32(dz), axis=(0, 1, 2))
+    d_bias = jnp.sum(spatial_sum(at_least_float32(dz)), axis=0)
     return dx, *kernel_gradient(dz), d_bias, d_initial
 
 
