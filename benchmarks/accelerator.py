@@ -141,9 +141,12 @@ def _environment(is_checks: bool, scratch: pathlib.Path) -> dict[str, str]:
 
 def _run_process(arguments: Sequence[str], environment: dict[str, str], log, seconds: float) -> int | None:
     """The exit code; None where it was ended with all that it started because its time was over."""
+    # What a shell starts in the background ignores this signal, and so would all that it starts.
+    own_handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(
         arguments, cwd=_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
+    signal.signal(signal.SIGINT, own_handler)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
