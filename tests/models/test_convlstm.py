@@ -114,10 +114,12 @@ def test_convlstm_steps_golden():
         return jnp.mean(losses.binary_cross_entropy(outputs["logits"], batch["target"])), (stats, {})
 
     optimiser = make_optimiser(learning_rate=1e-3, momentum=0.9, weight_decay=0.0, name="adam")
-    step = jax.jit(make_train_step(loss, optimiser), compiler_options=compiler_options())
     state, found = initial_state(params, stats, optimiser, seed=0), []
+    batch = {"x": x, "target": expected["target"][:, :, 0]}
+    step = jax.jit(make_train_step(loss, optimiser), compiler_options=compiler_options())
+    step = step.lower(state, {}, batch).compile()  # once, also for the state after a step, which lies elsewhere
     for _ in range(4):
-        state, metrics = step(state, {}, {"x": x, "target": expected["target"][:, :, 0]})
+        state, metrics = step(state, {}, batch)
         found.append(float(metrics["loss"]))
     np.testing.assert_allclose(found, expected["losses"], rtol=0, atol=1e-3 * np.abs(expected["losses"]).max())
     tensors = to_torch(state.params, {}, CONVLSTM)

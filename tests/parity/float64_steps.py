@@ -172,8 +172,10 @@ def distillation_steps(blocks: Sequence[int]) -> Outcome:
 
 def train(loss: Callable, params: dict, stats: dict, batch: dict, metrics: tuple[str, ...]) -> Outcome:
     optimiser = make_optimiser(LEARNING_RATE, **SGD)
-    step = jax.jit(make_train_step(loss, optimiser), compiler_options=compiler_options())
     state, history = initial_state(params, stats, optimiser, seed=0), []
+    # Once: the state after a step lies elsewhere than the first, for which it would be compiled again.
+    step = jax.jit(make_train_step(loss, optimiser), compiler_options=compiler_options())
+    step = step.lower(state, {}, batch).compile()
     for _ in range(NUM_STEPS):
         state, values = step(state, {}, batch)
         history.append(values)
