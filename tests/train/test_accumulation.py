@@ -1,9 +1,9 @@
 """Gradient accumulation: what is equal to the whole batch, and what batch norm makes different."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick_compiler
 
 from echojax import losses
 from echojax.errors import UserError
@@ -25,7 +25,7 @@ def run(network, loss, batch, num_parts=1, sums_examples=False):
     """State and metrics after one step of plain gradient descent with rate 1: parameters moved by the gradient."""
     optimiser = make_optimiser(1.0, momentum=0.0, weight_decay=0.0)
     state = initial_state(network.params, network.stats, optimiser, seed=0)
-    return jax.jit(make_train_step(loss, optimiser, num_parts, sums_examples))(state, {}, batch)
+    return quick_compiler.jit(make_train_step(loss, optimiser, num_parts, sums_examples))(state, {}, batch)
 
 
 def assert_close(found, expected, tolerance=1e-5):
